@@ -34,14 +34,17 @@ impl Kept {
     }
 
     fn start(&self, every: &str) -> Egressd {
+        Egressd::start(&self.text("json", every))
+    }
+
+    fn text(&self, format: &str, every: &str) -> String {
         let shown = |name: &str| self.path(name).display().to_string();
-        let text = config(&[&format!("tcp://{}", self.origin.address())])
+        config(&[&format!("tcp://{}", self.origin.address())])
             + &format!(
-                "access_log: {{output: \"{}\", seal: {{key: \"{}\", every: {every}}}}}\n",
+                "access_log: {{output: \"{}\", format: {format}, seal: {{key: \"{}\", every: {every}}}}}\n",
                 shown("access.log"),
                 shown("seal.key")
-            );
-        Egressd::start(&text)
+            )
     }
 
     /// Tunnels one after the other: two records each.
@@ -206,6 +209,96 @@ fn a_reload_takes_another_key_which_the_old_one_names() {
     write(&proxy.file("egressd.yaml"), format!("{without}}}\n"));
     proxy.signal(Signal::HUP);
     proxy.says("`access_log.seal` was removed, which needs a restart");
+}
+
+/// Every format of JSON is sealed, and a reload to another one breaks nothing: a boot may have all of them.
+#[test]
+fn each_schema_is_sealed_and_a_reload_may_change_it() {
+    let kept = Kept::new();
+    let proxy = Egressd::start(&kept.text("ecs", "1s"));
+    let mut records = 0;
+    for (format, begins) in [("ecs", "{\"@timestamp\""), ("ocsf", "{\"class_uid\""), ("json", "{\"time\"")] {
+        write(&proxy.file("egressd.yaml"), kept.text(format, "1s"));
+        proxy.signal(Signal::HUP);
+        until("records in the new format", || {
+            kept.tunnels(&proxy, 1);
+            records += 2;
+            let log = read(&kept.path("access.log"));
+            log.lines().next_back().is_some_and(|line| line.starts_with(begins)).then_some(())
+        });
+        kept.tunnels(&proxy, 4);
+        records += 8;
+        Kept::sealed(&proxy, records);
+    }
+    assert_eq!(proxy.stop().code, 0);
+    let log = read(&kept.path("access.log"));
+    for (begins, seal) in [
+        ("{\"@timestamp\"", "\"egressd\":{\"seal\":{"),
+        ("{\"class_uid\"", "\"unmapped\":{\"instance\":"),
+        ("{\"time\"", ",\"seal\":{"),
+    ] {
+        assert!(log.lines().any(|line| line.starts_with(begins) && line.contains(seal)), "{seal}\n{log}");
+    }
+    let key = key(&kept, "old");
+    let verified = kept.verify(&["access.log"], &["--key", &key]);
+    assert_eq!(verified.code, Some(0), "{verified:?}");
+    assert!(verified.stdout.contains(&format!(" {records} records of 1 boot")), "{verified:?}");
+    let shown = kept.path("access.log").display().to_string();
+    let summary = run(&["summary", &shown]);
+    let told = String::from_utf8_lossy(&summary.stdout).into_owned();
+    assert!(told.contains(&format!("{}: {} let through", records / 2, records / 2)), "{told}");
+    assert_eq!(String::from_utf8_lossy(&summary.stderr), "", "a seal is no record and no junk");
+    // A line that was edited in each of them.
+    for part in ["\"outcome\":\"success\"", "\"action_id\":1", "\"decision\":\"allow\",\"reason\""] {
+        let other = log.replacen(
+            part,
+            &part.replace("success", "failure").replace(":1", ":2").replace("allow", "deny"),
+            1,
+        );
+        assert_ne!(other, log, "{part}");
+        write(&kept.path("edited.log"), other);
+        let verified = kept.verify(&["edited.log"], &["--key", &key]);
+        assert_eq!((verified.code, verified.kinds()), (Some(1), vec!["altered"]), "{part}: {verified:?}");
+    }
+}
+
+/// What a reader like jq or a log router would take for a record is one: a verdict that leaves it out would be another log's.
+#[test]
+fn what_another_reader_would_take_for_a_record_is_told_of() {
+    let kept = Kept::new();
+    let proxy = kept.start("1s");
+    kept.tunnels(&proxy, 4);
+    assert_eq!(proxy.stop().code, 0);
+    let key = key(&kept, "old");
+    let log = read(&kept.path("access.log"));
+    let record = log.lines().nth(1).expect("a record").to_owned();
+    let fake =
+        "{\"event\":\"open\",\"decision\":\"allow\",\"target\":\"evil.example:443\",\"status\":\"200\"}";
+    let with = |line: &str| format!("{log}{line}\n");
+    let instead = |line: &str| log.replacen(&record, line, 1);
+    let text = Value::from(record.as_str());
+    for (other, want) in [
+        (with("a line of another program"), vec![]),
+        (with("2026-03-01T12:00:00.1Z stderr F started"), vec![]),
+        (with("{\"level\":\"info\",\"message\":\"of another program\"}"), vec![]),
+        (with(&record[..record.len() - 9]), vec![]),
+        (
+            instead(&format!("{{\"log\":{text},\"stream\":\"stdout\",\"time\":\"2026-03-01T12:00:00.1Z\"}}")),
+            vec![],
+        ),
+        (with(fake), vec!["inserted"]),
+        (with(&format!("2026-03-01T12:00:00.1Z stderr F {fake}")), vec!["inserted"]),
+        (with(&format!("2026-03-01T12:00:00.1Z stdout P {fake}")), vec!["inserted"]),
+        (with(&format!("{{\"a\":1}}{fake}")), vec!["inserted"]),
+        (with(&format!("{{\"a\":\"{}\",{}", "a".repeat(1 << 16), &fake[1..])), vec!["inserted"]),
+        (instead(&format!("{{\"log\":{text},{}", &fake[1..])), vec!["altered"]),
+        (instead(&record.replacen('{', "{\"Decision\":\"deny\",", 1)), vec!["altered"]),
+    ] {
+        write(&kept.path("other.log"), &other);
+        let verified = kept.verify(&["other.log"], &["--key", &key]);
+        let code = if want.is_empty() { 0 } else { 1 };
+        assert_eq!((verified.code, verified.kinds()), (Some(code), want), "{other}\n{verified:?}");
+    }
 }
 
 #[test]

@@ -47,10 +47,7 @@ pub(super) fn seal(
 /// Why a log in this format has no seals.
 fn cannot_be_sealed(format: &LogFormat) -> Option<&'static str> {
     match format {
-        LogFormat::Json => None,
-        LogFormat::Ecs | LogFormat::Ocsf => {
-            Some("`egressd verify` reads seals in `format: json` alone: write that, or remove `seal`")
-        }
+        LogFormat::Json | LogFormat::Ecs | LogFormat::Ocsf => None,
         LogFormat::Squid | LogFormat::Custom(_) => Some(
             "only lines of JSON have room for their place and a canonical form to sign, and Squid's formats have neither: remove \
              `format` or `seal`",

@@ -92,6 +92,12 @@ impl<'o> Object<'o> {
         self.out.push(b'}');
     }
 
+    /// Begins the last group of a line that is left open, as the line itself is.
+    pub(super) fn begin(mut self, name: &'static str) -> Object<'o> {
+        self.name(name);
+        Object::open_sparse(self.out)
+    }
+
     /// What `write` writes has another name here than in the record: if it is cut, `cut` has the record's name, `field`.
     pub(super) fn of(&mut self, field: &'static str, write: impl FnOnce(&mut Self)) {
         let before = self.cut.len();

@@ -4,17 +4,22 @@
 
 use jiff::Timestamp;
 
-use super::record::{Record, write_seal_head};
+use super::record::{Record, Schema, write_seal_head};
 
 /// How a record becomes a line.
 pub trait Format: Send + Sync {
     /// Appends the line with its newline to `out`, or nothing if this format has no line for that event.
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>);
 
-    /// Appends the beginning of a seal's line, without the end of the object: what the format's readers find in every record.
-    /// A format whose lines are not JSON objects is never sealed.
-    fn write_seal_head(&self, time: Timestamp, instance: &str, out: &mut Vec<u8>) {
-        write_seal_head(time, instance, out);
+    /// The schema of its lines: seals are written in it. A format whose lines are not JSON objects is never sealed.
+    fn schema(&self) -> Schema {
+        Schema::Json
+    }
+
+    /// Appends the beginning of a seal's line: what the format's readers find in every record. Returns how many objects are left
+    /// open.
+    fn write_seal_head(&self, time: Timestamp, instance: &str, out: &mut Vec<u8>) -> usize {
+        write_seal_head(self.schema(), time, instance, out)
     }
 }
 
@@ -36,6 +41,10 @@ impl Format for Ecs {
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         record.write_ecs(out);
     }
+
+    fn schema(&self) -> Schema {
+        Schema::Ecs
+    }
 }
 
 /// `format: ocsf`.
@@ -45,5 +54,9 @@ pub struct Ocsf;
 impl Format for Ocsf {
     fn write(&self, record: &Record<'_>, out: &mut Vec<u8>) {
         record.write_ocsf(out);
+    }
+
+    fn schema(&self) -> Schema {
+        Schema::Ocsf
     }
 }

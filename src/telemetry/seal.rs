@@ -175,7 +175,7 @@ impl Sealer {
 
     fn make(&mut self, last: Last<'_>, lost: u64, queued_at: Duration, to: &mut Batch) {
         let (time, start) = (Timestamp::now(), to.bytes.len());
-        self.format.load().write_seal_head(time, &self.sealing.instance, &mut to.bytes);
+        let open = self.format.load().write_seal_head(time, &self.sealing.instance, &mut to.bytes);
         let seal = Seal {
             boot: &self.boot,
             number: self.number,
@@ -187,7 +187,7 @@ impl Sealer {
         };
         self.due = Instant::now() + IDLE;
         let key = &self.sealing.seal.key;
-        let Ok(hash) = seal.write(&mut to.bytes, start, key, &mut self.object) else {
+        let Ok(hash) = seal.write(&mut to.bytes, start, open, key, &mut self.object) else {
             // A format that is no JSON is never sealed. Without this seal, its records are unproven.
             to.bytes.truncate(start);
             return;

@@ -27,16 +27,21 @@ def canonical(value):
 def sha256(data):
     return base64.b64encode(hashlib.sha256(data).digest()).decode()
 
+def marks(value):
+    """Where what belongs to seals stands: in the line itself, or where ECS and OCSF have room."""
+    return next((value[group] for group in ("egressd", "unmapped") if group in value), value)
+
 records, hashes, previous, seals = [], [], None, 0
 for line in open(sys.argv[1]):
     value = json.loads(line)
-    if value["event"] != "seal":
-        assert value["sealed"]["seq"] == len(records), value
+    within = marks(value)
+    if "seal" not in within:
+        assert within["sealed"]["seq"] == len(records), value
         records.append(value)
         hashes.append(sha256(canonical(value)))
         continue
-    signature = base64.b64decode(value.pop("signature"))
-    body, seal = canonical(value), value["seal"]
+    signature = base64.b64decode(within.pop("signature"))
+    body, seal = canonical(value), within["seal"]
     assert seal["hashes"] == hashes and seal["count"] == len(hashes) and seal["previous"] == previous, seal
     assert seal["first"] + seal["count"] == len(records) and seal["number"] == seals, seal
     open(f"{sys.argv[2]}/{seals}.body", "wb").write(body)
@@ -50,57 +55,65 @@ fn other_programs_come_to_the_same_hashes_and_accept_the_signatures() {
     let kept = directory();
     let path = |name: &str| kept.path().join(name).display().to_string();
     assert!(run(&["seal", "new", "--out", &path("keys")]).status.success());
-    let origin = Origin::echo();
-    let text = config(&[&format!("tcp://{}", origin.address())])
-        + &format!(
-            "access_log: {{output: \"{}\", seal: {{key: \"{}\", every: 1s}}}}\n",
-            path("access.log"),
-            path("keys/seal.key")
-        );
-    let proxy = Egressd::start(&text);
-    for number in 0..80 {
-        let mut wire = proxy.tunnel(&origin.address().to_string());
-        wire.send(b"ping");
-        wire.read_exact(4);
-        wire.finish();
-        wire.read_to_end();
-        // A refusal with what only escapes can say, in ASCII and in canonical JSON.
-        let mut wire = proxy.connect();
-        wire.send(
-            format!("CONNECT host{number}.example:443 HTTP/1.1\r\nHost: host{number}.example:443\r\nUser-Agent: \u{e9}\"\\\t\u{1f600}\r\n\r\n")
-                .as_bytes(),
-        );
-        wire.read_to_end();
-    }
-    let status = until("a seal", || {
-        let status: Value = serde_json::from_str(&proxy.get("/api/status").body).expect("JSON");
-        status["access_log"]["seal"]["seq"].is_u64().then_some(status)
-    });
-    assert_eq!(proxy.stop().code, 0);
-
     write(&kept.path().join("oracle.py"), ORACLE);
-    let told = Ran::ok(tool("python3", kept.path()).args([path("oracle.py"), path("access.log"), path("")]));
-    let told: Vec<&str> = told.split_whitespace().collect();
-    let [seals, records, key, last, _] = told.as_slice() else { panic!("{told:?}") };
-    assert_eq!((*records, *last), ("240", "True"));
-    let seals: usize = seals.parse().expect("a number");
-    assert!(seals >= 3, "{seals}");
-    assert_eq!(status["access_log"]["seal"]["key"], **key);
-
-    let openssl = |arguments: &[&str]| Ran::of(tool("openssl", kept.path()).args(arguments));
     let public = path("keys/seal.pub");
-    let check = |number: usize, body: &str| {
-        let (body, signature) = (path(&format!("{number}.{body}")), path(&format!("{number}.sig")));
-        openssl(&[
-            "pkeyutl", "-verify", "-pubin", "-inkey", &public, "-rawin", "-in", &body, "-sigfile", &signature,
-        ])
+    let openssl = |arguments: &[&str]| Ran::of(tool("openssl", kept.path()).args(arguments));
+    let origin = Origin::echo();
+    let text = |format: &str| {
+        config(&[&format!("tcp://{}", origin.address())])
+            + &format!(
+                "access_log: {{output: \"{}\", format: {format}, seal: {{key: \"{}\", every: 1s}}}}\n",
+                path(&format!("{format}.log")),
+                path("keys/seal.key")
+            )
     };
-    for number in 0..seals {
-        assert_eq!(check(number, "body").code, Some(0), "seal {number}");
+    let mut fingerprint = String::new();
+    for format in ["json", "ecs", "ocsf"] {
+        let proxy = Egressd::start(&text(format));
+        for number in 0..80 {
+            let mut wire = proxy.tunnel(&origin.address().to_string());
+            wire.send(b"ping");
+            wire.read_exact(4);
+            wire.finish();
+            wire.read_to_end();
+            // A refusal with what only escapes can say, in ASCII and in canonical JSON.
+            let mut wire = proxy.connect();
+            wire.send(
+                format!("CONNECT host{number}.example:443 HTTP/1.1\r\nHost: host{number}.example:443\r\nUser-Agent: \u{e9}\"\\\t\u{1f600}\r\n\r\n")
+                    .as_bytes(),
+            );
+            wire.read_to_end();
+        }
+        let status = until("a seal", || {
+            let status: Value = serde_json::from_str(&proxy.get("/api/status").body).expect("JSON");
+            status["access_log"]["seal"]["seq"].is_u64().then_some(status)
+        });
+        assert_eq!(proxy.stop().code, 0);
+
+        let log = path(&format!("{format}.log"));
+        let told = Ran::ok(tool("python3", kept.path()).args([path("oracle.py"), log, path("")]));
+        let told: Vec<&str> = told.split_whitespace().collect();
+        let [seals, records, key, last, _] = told.as_slice() else { panic!("{told:?}") };
+        assert_eq!((*records, *last), ("240", "True"), "{format}");
+        let seals: usize = seals.parse().expect("a number");
+        assert!(seals >= 3, "{seals}");
+        assert_eq!(status["access_log"]["seal"]["key"], **key);
+        fingerprint = (*key).to_owned();
+
+        let check = |number: usize, body: &str| {
+            let (body, signature) = (path(&format!("{number}.{body}")), path(&format!("{number}.sig")));
+            openssl(&[
+                "pkeyutl", "-verify", "-pubin", "-inkey", &public, "-rawin", "-in", &body, "-sigfile",
+                &signature,
+            ])
+        };
+        for number in 0..seals {
+            assert_eq!(check(number, "body").code, Some(0), "{format}: seal {number}");
+        }
+        let body = std::fs::read(kept.path().join("1.body")).expect("written");
+        write(&kept.path().join("1.other"), [&body, &b" "[..]].concat());
+        assert_ne!(check(1, "other").code, Some(0), "openssl does check");
     }
-    let body = std::fs::read(kept.path().join("1.body")).expect("written");
-    write(&kept.path().join("1.other"), [&body, &b" "[..]].concat());
-    assert_ne!(check(1, "other").code, Some(0), "openssl does check");
 
     // The fingerprint is what openssl and sha256sum say.
     assert_eq!(
@@ -108,7 +121,7 @@ fn other_programs_come_to_the_same_hashes_and_accept_the_signatures() {
         Some(0)
     );
     let sum = Ran::ok(tool("sha256sum", kept.path()).arg(path("der")));
-    assert_eq!(sum.split_whitespace().next(), Some(*key));
+    assert_eq!(sum.split_whitespace().next(), Some(&*fingerprint));
     // And a pair that openssl made seals and verifies.
     assert_eq!(openssl(&["genpkey", "-algorithm", "ed25519", "-out", &path("theirs.key")]).code, Some(0));
     assert_eq!(
@@ -117,7 +130,8 @@ fn other_programs_come_to_the_same_hashes_and_accept_the_signatures() {
     );
     let ours = Ran::ok(tool("openssl", kept.path()).args(["pkey", "-in", &path("keys/seal.key"), "-pubout"]));
     assert_eq!(ours, read(Path::new(&public)));
-    let text = text.replace(&path("keys/seal.key"), &path("theirs.key")).replace("access.log", "theirs.log");
+    let text =
+        text("json").replace(&path("keys/seal.key"), &path("theirs.key")).replace("json.log", "theirs.log");
     let proxy = Egressd::start(&text);
     assert_eq!(proxy.stop().code, 0);
     let verified = run(&["verify", &path("theirs.log"), "--key", &path("theirs.pub")]);

@@ -64,9 +64,11 @@ pub struct Entry<'l> {
     pub guessed: bool,
 }
 
-/// The inside of a JSON string, as it is in the line.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A JSON string of the line. A router may have spelled it in another way than egressd does, so nothing can be said of it but what
+/// the decoded text says.
+#[derive(Clone, Copy, Debug)]
 pub struct Text<'l> {
+    /// The inside of the string, as it is in the line.
     pub(in crate::commands::logs) raw: &'l str,
     pub(in crate::commands::logs) escaped: bool,
 }
@@ -81,14 +83,16 @@ impl<'l> Text<'l> {
         serde_json::from_str(&quoted).map_or(Cow::Borrowed(self.raw), Cow::Owned)
     }
 
-    /// The text as it is in the line, with its escapes.
-    pub fn raw(self) -> &'l str {
-        self.raw
+    /// Whether it is this word.
+    pub fn is(self, word: &str) -> bool {
+        if self.escaped { self.decoded() == word } else { self.raw == word }
     }
 
-    /// The text, if no character is escaped: egressd's own words, addresses, canonical targets.
-    pub fn plain(self) -> Option<&'l str> {
-        (!self.escaped).then_some(self.raw)
+    /// The text, if egressd writes it without an escape: its own words, addresses, canonical targets.
+    pub fn plain(self) -> Option<Cow<'l, str>> {
+        let text = self.decoded();
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+        text.bytes().all(is_plain).then_some(text)
     }
 }
 
@@ -129,14 +133,14 @@ impl Entry<'_> {
 
     /// Whether a tunnel was requested.
     pub fn is_connect(&self) -> bool {
-        self.method.is_some_and(|method| method.raw == "CONNECT")
+        self.method.is_some_and(|method| method.is("CONNECT"))
     }
 
     /// The target in canonical form. None: it is not valid, or there is none.
     pub fn asked(&self) -> Option<Target> {
         let text = self.target?.plain()?;
         if self.is_connect() {
-            return Target::connect(text).ok();
+            return Target::connect(&text).ok();
         }
         let authority = text.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
         Target::http(authority).ok()
@@ -174,6 +178,6 @@ impl Entry<'_> {
 
     /// Whether this was the decision.
     pub fn decided(&self, decision: Decision) -> bool {
-        self.decision.is_some_and(|word| word.raw == decision.as_str())
+        self.decision.is_some_and(|word| word.is(decision.as_str()))
     }
 }

@@ -50,17 +50,21 @@ struct Members<'l> {
     git: Option<&'l RawValue>,
     #[serde(borrow)]
     aws: Option<&'l RawValue>,
-    status: Option<u64>,
-    sent: Option<u64>,
-    received: Option<u64>,
-    suppressed: Option<u64>,
+    #[serde(borrow)]
+    status: Option<&'l RawValue>,
+    #[serde(borrow)]
+    sent: Option<&'l RawValue>,
+    #[serde(borrow)]
+    received: Option<&'l RawValue>,
+    #[serde(borrow)]
+    suppressed: Option<&'l RawValue>,
 }
 
 pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
     let members: Members<'_> = serde_json::from_str(line).ok()?;
     Some(Entry {
-        time: text(members.time)?.and_then(|text| seconds(text.raw)),
-        event: Some(event(text(Some(members.event))??.raw)?),
+        time: time(members.time)?,
+        event: Some(event(Some(members.event))?),
         listener: text(members.listener)?,
         client: text(members.client)?,
         identity: text(members.identity)?,
@@ -78,25 +82,39 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         tunnel: text(members.tunnel)?,
         git: members.git.map(RawValue::get),
         aws: members.aws.map(RawValue::get),
-        status: members.status,
-        sent: members.sent,
-        received: members.received,
-        suppressed: members.suppressed.unwrap_or(0),
+        status: number(members.status)?,
+        sent: number(members.sent)?,
+        received: number(members.received)?,
+        suppressed: number(members.suppressed)?.unwrap_or(0),
         brief: false,
         guessed: false,
     })
 }
 
-/// Whether a line that is no record is a seal of the log.
+/// Whether a line that is no record is a seal of the log, in whatever schema.
 pub(super) fn is_seal(line: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Seal<'l> {
-        #[serde(borrow, rename = "seal")]
-        _seal: &'l RawValue,
-        #[serde(borrow, rename = "signature")]
-        _signature: &'l RawValue,
+        #[serde(borrow)]
+        seal: Option<&'l RawValue>,
+        #[serde(borrow)]
+        signature: Option<&'l RawValue>,
+        #[serde(borrow)]
+        egressd: Option<&'l RawValue>,
+        #[serde(borrow)]
+        unmapped: Option<&'l RawValue>,
     }
-    line.first() == Some(&b'{') && serde_json::from_slice::<Seal<'_>>(line).is_ok()
+    impl Seal<'_> {
+        fn is_one(&self) -> bool {
+            self.seal.is_some() && self.signature.is_some()
+        }
+    }
+    let of = |text: &[u8]| serde_json::from_slice::<Seal<'_>>(text).is_ok_and(|seal| seal.is_one());
+    let Some(b'{') = line.first() else { return false };
+    serde_json::from_slice::<Seal<'_>>(line).is_ok_and(|seal| {
+        let mut groups = [seal.egressd, seal.unmapped].into_iter().flatten();
+        seal.is_one() || groups.any(|group| of(group.get().as_bytes()))
+    })
 }
 
 /// A string or null; the outer None: it is neither.
@@ -106,8 +124,46 @@ pub(super) fn text(value: Option<&RawValue>) -> Option<Option<Text<'_>>> {
     Some(Some(Text { raw, escaped: memchr(b'\\', raw.as_bytes()).is_some() }))
 }
 
-pub(super) fn event(word: &str) -> Option<Event> {
-    Event::ALL.iter().copied().find(|event| event.as_str() == word)
+/// The event of this word.
+pub(super) fn event(value: Option<&RawValue>) -> Option<Event> {
+    let word = text(value)??;
+    Event::ALL.iter().copied().find(|event| word.is(event.as_str()))
+}
+
+/// The seconds of a time, if it is one; the outer None: it is neither a string nor null.
+pub(super) fn time(value: Option<&RawValue>) -> Option<Option<i64>> {
+    Some(text(value)?.and_then(|text| seconds(&text.decoded())))
+}
+
+/// A whole number that has room, or null; the outer None: it is neither.
+pub(super) fn number(value: Option<&RawValue>) -> Option<Option<u64>> {
+    let Some(value) = value else { return Some(None) };
+    let text = value.get();
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = if is_plain { text.parse().ok() } else { whole(text) };
+    number.map(Some)
+}
+
+/// A whole number as JSON may spell it: `200.0`, `2E+2`, `-0`.
+fn whole(text: &str) -> Option<u64> {
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let (is_negative, mantissa) =
+        mantissa.strip_prefix('-').map_or((false, mantissa), |mantissa| (true, mantissa));
+    let (before, after) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = [before, after].concat();
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let significant = digits.trim_end_matches('0');
+    if significant.is_empty() {
+        return Some(0);
+    }
+    let zeros = i64::try_from(digits.len() - significant.len()).ok()?;
+    let power =
+        exponent.parse::<i64>().ok()?.checked_add(zeros)?.checked_sub(i64::try_from(after.len()).ok()?)?;
+    // A negative one is no whole number: `significant` does not end in a zero.
+    let scale = 10_u64.checked_pow(u32::try_from(power).ok()?)?;
+    if is_negative { None } else { significant.parse::<u64>().ok()?.checked_mul(scale) }
 }
 
 /// The seconds of `2026-01-31T23:59:59…Z`, by the calendar alone: a parser of every RFC 3339 form would cost more than

@@ -18,6 +18,8 @@ mod line;
 mod lines;
 mod read;
 mod recognised;
+#[cfg(test)]
+pub(in crate::commands) mod respelled;
 mod schemas;
 mod squid;
 #[cfg(test)]
@@ -29,4 +31,4 @@ pub(super) use json::seconds;
 pub(super) use lines::{End, lines};
 pub use read::{Malformed, Reader};
 pub use recognised::LoggedGit;
-pub(super) use wrapped::{inside, is_docker, of_stream};
+pub(super) use wrapped::{DEEPEST, WRAPPERS, inside, is_stderr, object, of_stream};

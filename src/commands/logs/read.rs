@@ -55,24 +55,36 @@ impl Reader {
     }
 
     fn line(&mut self, name: &str, number: u64, line: &[u8], visit: &mut impl FnMut(&Entry<'_>)) {
-        // What another program wrote to the container's other stream is no line of the log.
-        let Some(line) = wrapped::of_stream(line) else { return };
-        let inside = if wrapped::is_docker(line) { wrapped::inside(line) } else { None };
-        let line = inside.as_deref().unwrap_or(line);
-        if let Some(entry) = Entry::parse(line) {
-            self.lines += 1;
-            visit(&entry);
-        } else if !is_seal(line) {
-            let inside = wrapped::inside(line);
-            match inside.as_deref().map(|line| (Entry::parse(line), line)) {
-                Some((Some(entry), _)) => {
-                    self.lines += 1;
-                    visit(&entry);
+        let (is_stderr, line) = wrapped::of_stream(line);
+        // A diagnostic is no line of the log, and is never taken for one of Squid.
+        let is_read = (line.starts_with(b"{") || !is_stderr) && self.is_read(line, 0, visit);
+        if !is_read && !is_stderr && !wrapped::is_stderr(line) {
+            self.tell(name, number);
+        }
+    }
+
+    /// Whether the line is a record or a seal, or has one in it.
+    fn is_read<V: FnMut(&Entry<'_>)>(&mut self, line: &[u8], depth: usize, visit: &mut V) -> bool {
+        // Whoever reads Docker's lines reads what is inside.
+        let is_docker = wrapped::is_docker(line);
+        if !is_docker && self.is_one(line, visit) {
+            return true;
+        }
+        if depth < wrapped::DEEPEST {
+            for line in wrapped::inside(line) {
+                if self.is_read(&line, depth + 1, visit) {
+                    return true;
                 }
-                Some((None, line)) if is_seal(line) => {}
-                _ => self.tell(name, number),
             }
         }
+        is_docker && self.is_one(line, visit)
+    }
+
+    fn is_one<V: FnMut(&Entry<'_>)>(&mut self, line: &[u8], visit: &mut V) -> bool {
+        let Some(entry) = Entry::parse(line) else { return is_seal(line) };
+        self.lines += 1;
+        visit(&entry);
+        true
     }
 
     fn tell(&mut self, name: &str, number: u64) {

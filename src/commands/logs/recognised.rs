@@ -1,8 +1,10 @@
 //! What a line says of Git and AWS.
 
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::entry::Entry;
+use super::json::number;
 use crate::telemetry::record::Event;
 use crate::words::aws::Account;
 use crate::words::git::{Change, Operation};
@@ -26,10 +28,11 @@ pub struct LoggedGit {
 }
 
 #[derive(Deserialize)]
-struct GitMembers {
+struct GitMembers<'l> {
     operation: Option<String>,
     repository: String,
-    ref_count: Option<u64>,
+    #[serde(borrow)]
+    ref_count: Option<&'l RawValue>,
     #[serde(default)]
     refs: Vec<RefMembers>,
 }
@@ -55,7 +58,8 @@ impl LoggedGit {
 impl Entry<'_> {
     /// What was asked of a repository. `None`: nothing, or the line is not egressd's.
     pub fn git(&self) -> Option<LoggedGit> {
-        let git: GitMembers = serde_json::from_str(self.git?).ok()?;
+        let git: GitMembers<'_> = serde_json::from_str(self.git?).ok()?;
+        let ref_count = number(git.ref_count)?;
         let refs = git.refs.into_iter().filter_map(|each| Some((each.name, Change::named(&each.change)?)));
         let mut refs: Vec<(String, Change)> = refs.collect();
         let all = refs.len() as u64;
@@ -63,7 +67,7 @@ impl Entry<'_> {
         Some(LoggedGit {
             operation: git.operation.as_deref().and_then(Operation::named),
             repository: git.repository,
-            ref_count: git.ref_count.unwrap_or(all).max(all),
+            ref_count: ref_count.unwrap_or(all).max(all),
             refs,
             account: self.account(),
         })

@@ -4,10 +4,11 @@
 //! [`ECS`](crate::telemetry::record::ECS) and [`OCSF`](crate::telemetry::record::OCSF).
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use super::entry::Entry;
-use super::json::{event, seconds, text};
+use super::json::{event, number, text, time};
 
 type Raw<'l> = Option<&'l RawValue>;
 
@@ -30,7 +31,8 @@ struct Rest<'l> {
     git: Raw<'l>,
     #[serde(borrow)]
     aws: Raw<'l>,
-    suppressed: Option<u64>,
+    #[serde(borrow)]
+    suppressed: Raw<'l>,
 }
 
 #[derive(Deserialize)]
@@ -71,8 +73,10 @@ struct EcsEvent<'l> {
 struct Endpoint<'l> {
     #[serde(borrow)]
     ip: Raw<'l>,
-    port: Option<u16>,
-    bytes: Option<u64>,
+    #[serde(borrow)]
+    port: Raw<'l>,
+    #[serde(borrow)]
+    bytes: Raw<'l>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +89,8 @@ struct Named<'l> {
 struct EcsHttp<'l> {
     #[serde(borrow)]
     request: Option<EcsRequest<'l>>,
-    response: Option<EcsResponse>,
+    #[serde(borrow)]
+    response: Option<EcsResponse<'l>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -95,8 +100,9 @@ struct EcsRequest<'l> {
 }
 
 #[derive(Default, Deserialize)]
-struct EcsResponse {
-    status_code: Option<u64>,
+struct EcsResponse<'l> {
+    #[serde(borrow)]
+    status_code: Raw<'l>,
 }
 
 #[derive(Default, Deserialize)]
@@ -139,8 +145,8 @@ pub(super) fn ecs(line: &str) -> Option<Entry<'_>> {
     let http = line.http.unwrap_or_default();
     let rule = line.rule.unwrap_or_default();
     Some(Entry {
-        time: text(line.time)?.and_then(|text| seconds(text.raw)),
-        event: Some(event(text(line.event.action)??.raw)?),
+        time: time(line.time)?,
+        event: Some(event(line.event.action)?),
         client: text(source.ip)?,
         identity: text(line.user.unwrap_or_default().name)?,
         method: text(http.request.unwrap_or_default().method)?,
@@ -150,18 +156,21 @@ pub(super) fn ecs(line: &str) -> Option<Entry<'_>> {
         rule: text(rule.name)?,
         reason: text(line.event.reason)?,
         upstream: text(destination.ip)?,
-        upstream_port: destination.port,
+        upstream_port: port(destination.port)?,
         user_agent: text(line.user_agent.unwrap_or_default().original)?,
-        sent: source.bytes,
-        received: destination.bytes,
-        status: http.response.unwrap_or_default().status_code,
+        sent: number(source.bytes)?,
+        received: number(destination.bytes)?,
+        status: number(http.response.unwrap_or_default().status_code)?,
         ..line.egressd.entry()?
     })
 }
 
 #[derive(Deserialize)]
 struct OcsfLine<'l> {
-    class_uid: u64,
+    #[serde(borrow)]
+    class_uid: Raw<'l>,
+    /// A line has one meaning: what has this member is of another schema.
+    event: Option<IgnoredAny>,
     #[serde(borrow)]
     metadata: OcsfMetadata<'l>,
     #[serde(borrow)]
@@ -182,7 +191,8 @@ struct OcsfLine<'l> {
     policy: Option<Named<'l>>,
     #[serde(borrow)]
     firewall_rule: Option<Named<'l>>,
-    traffic: Option<OcsfTraffic>,
+    #[serde(borrow)]
+    traffic: Option<OcsfTraffic<'l>>,
     #[serde(borrow)]
     unmapped: Rest<'l>,
 }
@@ -218,9 +228,11 @@ struct OcsfUrl<'l> {
 }
 
 #[derive(Default, Deserialize)]
-struct OcsfTraffic {
-    bytes_out: Option<u64>,
-    bytes_in: Option<u64>,
+struct OcsfTraffic<'l> {
+    #[serde(borrow)]
+    bytes_out: Raw<'l>,
+    #[serde(borrow)]
+    bytes_in: Raw<'l>,
 }
 
 /// Network Activity and HTTP Activity.
@@ -230,16 +242,16 @@ const CLASSES: [u64; 2] = [4001, 4002];
 pub(super) fn ocsf(line: &str) -> Option<Entry<'_>> {
     let line: OcsfLine<'_> = serde_json::from_str(line).ok()?;
     line.unmapped.listener?;
-    if !CLASSES.contains(&line.class_uid) {
+    if line.event.is_some() || !CLASSES.contains(&number(line.class_uid)??) {
         return None;
     }
     let upstream = line.dst_endpoint.unwrap_or_default();
     let traffic = line.traffic.unwrap_or_default();
     let request = line.http_request.or(line.proxy_http_request).unwrap_or_default();
-    let status = text(line.status_code)?.map(|status| status.raw.parse().ok());
+    let status = text(line.status_code)?.map(|status| status.decoded().parse().ok());
     Some(Entry {
-        time: text(line.metadata.original_time)?.and_then(|text| seconds(text.raw)),
-        event: Some(event(text(line.metadata.event_code)??.raw)?),
+        time: time(line.metadata.original_time)?,
+        event: Some(event(line.metadata.event_code)?),
         client: text(line.src_endpoint.unwrap_or_default().ip)?,
         identity: text(line.actor.unwrap_or_default().user.unwrap_or_default().name)?,
         method: text(request.http_method.or(line.unmapped.method))?,
@@ -249,10 +261,10 @@ pub(super) fn ocsf(line: &str) -> Option<Entry<'_>> {
         rule: text(line.firewall_rule.unwrap_or_default().name)?,
         reason: text(line.status_detail)?,
         upstream: text(upstream.ip)?,
-        upstream_port: upstream.port,
+        upstream_port: port(upstream.port)?,
         user_agent: text(request.user_agent)?,
-        sent: traffic.bytes_out,
-        received: traffic.bytes_in,
+        sent: number(traffic.bytes_out)?,
+        received: number(traffic.bytes_in)?,
         status: status.flatten(),
         ..line.unmapped.entry()?
     })
@@ -266,8 +278,16 @@ impl<'l> Rest<'l> {
             tunnel: text(self.tunnel)?,
             git: self.git.map(RawValue::get),
             aws: self.aws.map(RawValue::get),
-            suppressed: self.suppressed.unwrap_or(0),
+            suppressed: number(self.suppressed)?.unwrap_or(0),
             ..Entry::default()
         })
+    }
+}
+
+/// A port or null; the outer None: it is neither.
+fn port(value: Raw<'_>) -> Option<Option<u16>> {
+    match number(value)? {
+        Some(port) => u16::try_from(port).ok().map(Some),
+        None => Some(None),
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::lines::MAX_LINE;
+use super::respelled::respelled;
 use super::*;
 use crate::rules::Mode;
 use crate::telemetry::record::test_records::{AS_ECS, AS_JSON, AS_OCSF, Written, any_record};
@@ -135,7 +136,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     } = Entry::parse(line.trim_ascii_end()).expect("a record");
     assert_eq!((time, event, sent, received), (Some(0), Some(Event::Close), Some(1), Some(2)));
     assert_eq!((suppressed, status), (3, Some(101)));
-    assert_eq!(tunnel.map(Text::raw), Some("00000000-0000-0000-0000-000000000000"));
+    assert_eq!(tunnel.map(Text::decoded).as_deref(), Some("00000000-0000-0000-0000-000000000000"));
     assert_eq!((brief, guessed), (false, false), "it says everything");
     assert_eq!((git, aws, upstream_port), (None, None, None), "they are null, or stand elsewhere");
     let texts = [
@@ -143,7 +144,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         user_agent,
     ];
     assert_eq!(
-        texts.map(|text| text.map_or("", Text::raw)),
+        texts.map(|text| text.map(Text::decoded).unwrap_or_default()),
         [
             "proxy",
             "192.0.2.1:50000",
@@ -210,7 +211,8 @@ fn squids_lines_are_read_too() {
     ];
     for (line, event, decision, received, time) in rows {
         let entry = Entry::parse(line.as_bytes()).unwrap_or_else(|| panic!("{line}"));
-        let got = (entry.event.map(Event::as_str), entry.decision.map(Text::raw), entry.received, entry.time);
+        let decided = entry.decision.map(Text::decoded);
+        let got = (entry.event.map(Event::as_str), decided.as_deref(), entry.received, entry.time);
         assert_eq!(got, (Some(event), Some(decision), received, time), "{line}");
     }
     for line in [
@@ -223,6 +225,74 @@ fn squids_lines_are_read_too() {
     ] {
         assert!(Entry::parse(line.as_bytes()).is_none(), "{line}");
     }
+}
+
+/// The numbers that JSON has, and no others; none is taken for a near one.
+#[test]
+fn a_number_is_whole_in_every_spelling_or_the_line_is_no_record() {
+    let max = u64::MAX;
+    for (text, want) in [
+        ("200", Some(200)),
+        ("200.0", Some(200)),
+        ("2e2", Some(200)),
+        ("2E+2", Some(200)),
+        ("0.2e3", Some(200)),
+        ("20000e-2", Some(200)),
+        ("-0", Some(0)),
+        ("0e99999999999999999999", Some(0)),
+        ("0.0E-7", Some(0)),
+        (&max.to_string(), Some(max)),
+        (&format!("{max}.000"), Some(max)),
+        ("1.8446744073709551615e19", Some(max)),
+    ] {
+        let line = OPEN.replace("\"received\":12", &format!("\"received\":{text}"));
+        assert_eq!(Entry::parse(line.as_bytes()).map(|entry| entry.received), Some(want), "{text}");
+    }
+    for text in [
+        "200.5",
+        "2e-1",
+        "-1",
+        "-1e2",
+        "18446744073709551616",
+        "1e20",
+        "1e99999999999999999999",
+        "\"200\"",
+        "true",
+        "[1]",
+    ] {
+        let line = OPEN.replace("\"received\":12", &format!("\"received\":{text}"));
+        assert!(Entry::parse(line.as_bytes()).is_none(), "{text}");
+    }
+}
+
+/// A line has one meaning, whatever a router puts in front: its schema follows from `event`.
+#[test]
+fn members_of_another_schema_change_no_meaning() {
+    let logstash = OPEN.replacen('{', "{\"@timestamp\":\"2026-01-01T00:00:00Z\",\"@version\":\"1\",", 1);
+    let ocsf = OPEN.replacen(
+        '{',
+        "{\"class_uid\":4001,\"metadata\":{\"event_code\":\"deny\"},\"proxy_http_request\":{\"url\":{\"url_string\":\"evil.example:443\"}},\"unmapped\":{\"listener\":\"proxy\",\"decision\":\"deny\"},",
+        1,
+    );
+    let want = said(&Entry::parse(OPEN.as_bytes()).expect("a record"));
+    for line in [logstash, ocsf] {
+        assert_eq!(Entry::parse(line.as_bytes()).map(|entry| said(&entry)), Some(want.clone()), "{line}");
+    }
+}
+
+/// What a runtime says of the other stream is no record, but a record that stands there is one for every reader.
+#[test]
+fn a_record_on_stderr_is_read_and_a_diagnostic_is_not_told_of() {
+    let diagnostic = "2026-03-01T12:00:00.1Z  INFO listening on 127.0.0.1:3128";
+    let docker = serde_json::json!({"log": format!("{diagnostic}\n"), "stream": "stderr"});
+    let squid =
+        "1661929934.034 12 10.0.0.1 TCP_TUNNEL/200 46 CONNECT evil.example:443 - HIER_DIRECT/192.0.2.1 -";
+    let log = format!(
+        "2026-03-01T12:00:00.1Z stderr F {diagnostic}\n{docker}\n2026-03-01T12:00:00.1Z stderr F {OPEN}\n2026-03-01T12:00:00.1Z stderr F {squid}\n"
+    );
+    let (reader, targets) = read(log.as_bytes());
+    assert_eq!((reader.records(), reader.malformed().count), (1, 0));
+    assert_eq!(targets, ["git.example:443"]);
 }
 
 /// Other programs write these schemas too, and their events are no records of egressd.
@@ -319,6 +389,7 @@ fn written(record: &Record<'_>, write: Written) -> Vec<u8> {
 /// Everything that commands read of an entry.
 fn said(entry: &Entry<'_>) -> Vec<String> {
     let texts = [
+        entry.listener,
         entry.identity,
         entry.method,
         entry.target,
@@ -335,6 +406,9 @@ fn said(entry: &Entry<'_>) -> Vec<String> {
         texts.map(|text| format!("{:?}", text.map(|text| text.decoded().into_owned()))).into();
     said.push(format!("{:?} {:?} {:?}", entry.time, entry.event, entry.stands()));
     said.push(format!("{:?} {:?}", entry.client_ip(), entry.upstream_address()));
+    said.push(format!("{:?} {:?} {:?}", entry.is_connect(), entry.asked(), entry.asked_inside()));
+    let decisions = [Decision::Allow, Decision::Deny, Decision::WouldDeny];
+    said.push(format!("{:?} {}", decisions.map(|decision| entry.decided(decision)), entry.switched()));
     said.push(format!("{:?} {:?} {:?} {}", entry.sent, entry.received, entry.status, entry.suppressed));
     said.push(format!("{:?} {:?} {}", entry.git(), entry.account(), entry.asks_for_credentials()));
     said
@@ -367,6 +441,19 @@ proptest! {
             let backwards: Vec<String> = routed.iter().rev().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
             let routed = format!("{{{}}}", backwards.join(","));
             prop_assert_eq!(said(&Entry::parse(routed.as_bytes()).expect("a record")), want.clone());
+        }
+    }
+
+    /// A router may write names, words, numbers and characters in any way that JSON allows: the record says the same.
+    #[test]
+    fn a_record_says_the_same_in_every_spelling(made in any_record(), seed in any::<u64>()) {
+        for write in [AS_JSON, AS_ECS, AS_OCSF] {
+            let line = made.with(|record| written(record, write));
+            let line = String::from_utf8(line).expect("ASCII");
+            let other = respelled(&line, seed);
+            let want = said(&Entry::parse(line.as_bytes()).expect("a record"));
+            let got = Entry::parse(other.as_bytes()).map(|entry| said(&entry));
+            prop_assert_eq!(got, Some(want), "{}", other);
         }
     }
 

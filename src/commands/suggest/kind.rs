@@ -38,7 +38,7 @@ impl Why {
 
 /// The reason of the log's line, if it is one of egressd's.
 pub(super) fn reason(entry: &Entry<'_>) -> Option<Reason> {
-    Reason::from_word(entry.reason?.raw())
+    Reason::from_word(&entry.reason?.decoded())
 }
 
 /// Why it did not pass, according to the log.
@@ -46,5 +46,5 @@ pub(super) fn why(entry: &Entry<'_>) -> Option<Why> {
     if entry.guessed {
         return Some(Why::Other);
     }
-    Some(Cause::from_word(entry.reason?.raw()).map_or(Why::Other, Why::Failed))
+    Some(Cause::from_word(&entry.reason?.decoded()).map_or(Why::Other, Why::Failed))
 }

@@ -31,6 +31,8 @@ mod paths;
 mod per_client_tests;
 mod render;
 mod seen;
+#[cfg(test)]
+mod spelling_tests;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -50,7 +52,7 @@ pub use self::kind::Kind;
 use self::kind::{Why, reason, why};
 use self::seen::{Seen, Wanted, keep, span};
 use self::wanted::{NoRule, wanted};
-use crate::commands::logs::{Entry, Stands, Text};
+use crate::commands::logs::{Entry, Stands};
 use crate::rules::Scheme;
 use crate::rules::no_proxy::NoProxy;
 use crate::words::outcome::Reason;
@@ -267,5 +269,5 @@ impl Suggestion {
 
 /// Whether `doctor` sent it, or a client that says so.
 fn by_doctor(entry: &Entry<'_>) -> bool {
-    entry.user_agent.map(Text::raw).is_some_and(|agent| agent.starts_with(DOCTOR))
+    entry.user_agent.is_some_and(|agent| agent.decoded().starts_with(DOCTOR))
 }

@@ -8,5 +8,5 @@ pub(super) fn cause(entry: &Entry<'_>) -> Option<&'static str> {
     if entry.guessed {
         return Some("unknown");
     }
-    Some(Cause::from_word(entry.reason?.raw()).map_or("other", Cause::as_str))
+    Some(Cause::from_word(&entry.reason?.decoded()).map_or("other", Cause::as_str))
 }

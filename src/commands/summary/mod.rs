@@ -206,7 +206,7 @@ impl Summary {
 /// rule.
 fn rule_name(entry: &Entry<'_>, counted_as: Option<CountedAs>) -> Option<String> {
     let rule = entry.rule?.decoded();
-    let denies = entry.reason.map(Text::raw) == Some(Reason::HostDenied.as_str());
+    let denies = entry.reason.is_some_and(|reason| reason.is(Reason::HostDenied.as_str()));
     if counted_as == Some(CountedAs::Denied) && !denies {
         return None;
     }

@@ -28,9 +28,9 @@ struct InReport {
 
 impl Modes {
     pub(super) fn add(&mut self, entry: &Entry<'_>, would_deny: bool) {
-        let report =
-            entry.mode.map(Text::raw) == Some(Mode::Report.as_str()) || entry.decided(Decision::WouldDeny);
-        let enforce = entry.mode.map(Text::raw) == Some(Mode::Enforce.as_str());
+        let is = |mode: Mode| entry.mode.is_some_and(|word| word.is(mode.as_str()));
+        let report = is(Mode::Report) || entry.decided(Decision::WouldDeny);
+        let enforce = is(Mode::Enforce);
         if !report && !enforce {
             return;
         }

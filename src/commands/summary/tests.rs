@@ -5,6 +5,8 @@ use proptest::prelude::*;
 use super::count::Bins;
 use super::*;
 use crate::commands::logs::Reader;
+use crate::commands::logs::respelled::respelled;
+use crate::telemetry::record::test_records::{AS_ECS, AS_JSON, AS_OCSF, any_record};
 
 const LOG: &str = r#"{"time":"2026-03-01T12:00:00.000000Z","event":"open","client":"10.0.0.1:1","identity":"user:mirror","method":"CONNECT","target":"git.example:443","policy":"p","rule":"git.example","decision":"allow","reason":null,"sent":0,"received":0}
 {"time":"2026-03-01T12:05:00.000000Z","event":"progress","client":"10.0.0.1:1","method":"CONNECT","target":"git.example:443","policy":"p","rule":"git.example","decision":"allow","sent":50,"received":5}
@@ -373,5 +375,26 @@ proptest! {
                 prop_assert!(first >= start && last < start + bins.width);
             }
         }
+    }
+}
+
+proptest! {
+    /// A router may have spelled every line of the log in another way.
+    #[test]
+    fn a_log_in_another_spelling_adds_up_to_the_same(
+        made in proptest::collection::vec((any_record(), 0..3usize, any::<u64>()), 1..20), seed in any::<u64>(),
+    ) {
+        let (mut plain, mut other) = (LOG.to_owned(), String::new());
+        for (number, line) in (0..).zip(LOG.lines()) {
+            other += &(respelled(line, seed.wrapping_add(number)) + "\n");
+        }
+        for (made, schema, seed) in &made {
+            let mut line = Vec::new();
+            made.with(|record| [AS_JSON, AS_ECS, AS_OCSF][*schema](record, &mut line));
+            let line = String::from_utf8(line).expect("ASCII");
+            other += &(respelled(&line, *seed) + "\n");
+            plain += &line;
+        }
+        prop_assert_eq!(read(&other).to_text(99), read(&plain).to_text(99), "{}", other);
     }
 }

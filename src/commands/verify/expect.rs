@@ -31,7 +31,7 @@ pub fn expected(text: &str) -> Result<Vec<Expected>, String> {
         for value in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
             let value =
                 value.map_err(|error| format!("is neither JSON nor samples of Prometheus: {error}"))?;
-            of_value(&value, &mut found);
+            of_value(&value, &mut found)?;
         }
     } else {
         of_samples(text, &mut found);
@@ -51,20 +51,39 @@ fn is_sample(text: &str) -> bool {
     text.lines().next().is_some_and(|line| line.contains("boot=\""))
 }
 
-/// Every object with a `boot`, wherever it stands.
-fn of_value(value: &Value, found: &mut Vec<Expected>) {
+/// Every object with a `boot`, wherever it stands. What cannot be read is an error: without it, less would be asked of the log.
+fn of_value(value: &Value, found: &mut Vec<Expected>) -> Result<(), String> {
     match value {
-        Value::Array(items) => items.iter().for_each(|item| of_value(item, found)),
-        Value::Object(members) => match members.get("boot") {
-            Some(Value::String(boot)) => found.push(Expected {
-                boot: boot.clone(),
-                seq: members.get("seq").and_then(Value::as_u64),
-                hash: members.get("hash").and_then(Value::as_str).and_then(Hash::parse),
-            }),
-            _ => members.values().for_each(|member| of_value(member, found)),
-        },
-        _ => {}
+        Value::Array(items) => items.iter().try_for_each(|item| of_value(item, found)),
+        Value::Object(members) => {
+            let Some(Value::String(boot)) = members.get("boot") else {
+                return members.values().try_for_each(|member| of_value(member, found));
+            };
+            let given = |name: &str| members.get(name).filter(|value| !value.is_null());
+            let wrong = |name: &str, value: &Value| {
+                format!("says {name} {value} of the boot {}, which is none", boot.escape_debug())
+            };
+            let seq = match given("seq") {
+                Some(value) => Some(whole(value).ok_or_else(|| wrong("seq", value))?),
+                None => None,
+            };
+            let hash = match given("hash") {
+                Some(value) => {
+                    Some(value.as_str().and_then(Hash::parse).ok_or_else(|| wrong("hash", value))?)
+                }
+                None => None,
+            };
+            found.push(Expected { boot: boot.clone(), seq, hash });
+            Ok(())
+        }
+        _ => Ok(()),
     }
+}
+
+/// A number of a record, whatever spelling of it JSON allows: far below 2^53.
+fn whole(value: &Value) -> Option<u64> {
+    let of_double = |value: &f64| value.fract() == 0.0 && (0.0..9e15).contains(value);
+    value.as_u64().or_else(|| value.as_f64().filter(of_double).map(|value| value as u64))
 }
 
 fn of_samples(text: &str, found: &mut Vec<Expected>) {
@@ -170,6 +189,13 @@ mod tests {
         assert_eq!(told(&format!("{status}\n{status}\n")).len(), 2);
         assert_eq!(told(&format!("[{status}]")), [("b-1".to_owned(), Some(41))]);
         assert_eq!(told(r#"{"boot":"b","seq":null}"#), [("b".to_owned(), None)]);
+        for seq in ["41", "41.0", "4.1e1", "410E-1"] {
+            assert_eq!(
+                told(&format!(r#"{{"boot":"b","seq":{seq}}}"#)),
+                [("b".to_owned(), Some(41))],
+                "{seq}"
+            );
+        }
         let scrape = "# HELP x y\negressd_log_boot_info{boot=\"b-2\",key=\"ab\"} 1\negressd_log_sealed_seq 1.2e+01\nup 1\n";
         assert_eq!(told(scrape), [("b-2".to_owned(), Some(12))]);
         let both =
@@ -184,6 +210,10 @@ mod tests {
             ("{}", "names no boot"),
             ("up 1", "names no boot"),
             ("{\"a\":", "neither JSON"),
+            (r#"{"boot":"b","seq":"41"}"#, "says seq \"41\" of the boot b, which is none"),
+            (r#"{"boot":"b","seq":4.5}"#, "says seq 4.5"),
+            (r#"{"boot":"b","seq":-1}"#, "says seq -1"),
+            (r#"{"boot":"b","seq":1,"hash":"AA=="}"#, "says hash"),
         ] {
             let error = expected(text).expect_err(want);
             assert!(error.contains(want), "{error}");

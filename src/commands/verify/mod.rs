@@ -1,6 +1,6 @@
 //! `egressd verify`: checks sealed access logs against their seals.
 //!
-//! [`book`] reads the lines and sorts them by boot, [`boot`] keeps what one start of the program wrote, [`judge`] says in the end
+//! [`book`] reads the lines and sorts them by boot, [`claims`] knows what others read in a line, [`boot`] keeps what one start of the program wrote, [`judge`] says in the end
 //! what is wrong with it, [`expect`] what a witness wrote down that is not there, [`cover`] when no boot was there, and [`tell`]
 //! shows it all. Kept are the hashes of the records and seals, some 40 bytes for each record. Not here: how a line is read
 //! ([`super::logs`]), and what a seal says ([`crate::wire::seal`]).
@@ -8,6 +8,7 @@
 mod arguments;
 mod book;
 mod boot;
+mod claims;
 mod cover;
 mod expect;
 mod finding;

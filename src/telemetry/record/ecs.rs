@@ -105,14 +105,7 @@ impl Record<'_> {
             let user_agent = self.user_agent.as_ref().map(AsRef::as_ref);
             agent.of("user_agent", |agent| agent.bytes("original", user_agent, 1024));
         });
-        line.group("observer", |observer| {
-            observer.of("instance", |observer| {
-                observer.bytes("hostname", self.instance.map(str::as_bytes), 256);
-            });
-            observer.word("product", Some("egressd"));
-            observer.word("type", Some("proxy"));
-            observer.word("version", Some(env!("CARGO_PKG_VERSION")));
-        });
+        line.group("observer", |observer| write_observer(self.instance, observer));
         line.rest("egressd", |rest| {
             write_rest(self, rest);
             write_last(self, rest);
@@ -149,4 +142,12 @@ impl Record<'_> {
         let duration = self.duration.map(|duration| duration.as_micros().saturating_mul(1000));
         event.number("duration", duration.map(|nanos| u64::try_from(nanos).unwrap_or(LONG).min(LONG)));
     }
+}
+
+/// Which replica wrote the line.
+pub(super) fn write_observer(instance: Option<&str>, observer: &mut Object<'_>) {
+    observer.of("instance", |observer| observer.bytes("hostname", instance.map(str::as_bytes), 256));
+    observer.word("product", Some("egressd"));
+    observer.word("type", Some("proxy"));
+    observer.word("version", Some(env!("CARGO_PKG_VERSION")));
 }

@@ -1,16 +1,18 @@
 //! What the access log says about one event.
 //!
 //! [`Record`] and its fields are one table ([`fields`]), which [`table`] reads; [`event`], [`target`] and [`recognised`] have its
-//! words. [`ecs`] and [`ocsf`] write it in the words of others. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
+//! words. [`ecs`] and [`ocsf`] write it in the words of others, [`sealed`] and [`seal_head`] have what a sealed log adds. Not here: how lines reach the output ([`super::access_log`]), and how values are escaped ([`super::json`]).
 
 mod ecs;
 mod event;
 mod fields;
+mod members;
 mod ocsf;
 mod recognised;
 mod schema;
 #[cfg(test)]
 mod schema_tests;
+mod seal_head;
 mod sealed;
 mod table;
 mod target;
@@ -24,10 +26,11 @@ use uuid::Uuid;
 pub use ecs::{ECS, ECS_VERSION};
 pub use event::{Cause, Event};
 pub use fields::{FIELDS, Record};
+pub use members::{Schema, tells};
 pub use ocsf::{OCSF, OCSF_VERSION};
 pub use recognised::{LoggedAws, LoggedGit, Negotiated, PushOptions};
-pub use sealed::SEAL_FIELDS;
-pub(super) use sealed::{write_place, write_seal_head};
+pub(super) use seal_head::write_seal_head;
+pub(super) use sealed::write_place;
 pub(super) use table::NoteWriter;
 pub use table::{Field, LINE_BOUND};
 pub use target::{LoggedTarget, Raw, without_secrets};

@@ -4,6 +4,8 @@
 //! What OCSF has no attribute for is under `unmapped`, by its own name. [`OCSF`] says where each field is; `docs/log.md` and the
 //! reader of logs ([`crate::commands::logs`]) are held to it.
 
+use jiff::Timestamp;
+
 use super::super::json::Object;
 use super::event::Event;
 use super::fields::Record;
@@ -70,6 +72,9 @@ const METHODS: [(&[u8], u64); 9] = [
     (b"PATCH", 9),
 ];
 
+/// What records have of OCSF beside their class.
+const PROFILES: [&str; 3] = ["host", "network_proxy", "security_control"];
+
 const OTHER: u64 = 99;
 const NETWORK_ACTIVITY: u64 = 4001;
 const HTTP_ACTIVITY: u64 = 4002;
@@ -111,15 +116,7 @@ impl Record<'_> {
         let whole = self.duration.map(|duration| duration.as_millis());
         line.number("duration", whole.map(|whole| u64::try_from(whole).unwrap_or(LONG).min(LONG)));
         line.group("metadata", |metadata| {
-            metadata.word("version", Some(OCSF_VERSION));
-            metadata.group("product", |product| {
-                product.word("name", Some("egressd"));
-                product.word("vendor_name", Some("egressd"));
-                product.word("version", Some(env!("CARGO_PKG_VERSION")));
-            });
-            metadata.words("profiles", &["host", "network_proxy", "security_control"]);
-            metadata.plain("original_time", Some(self.time));
-            metadata.word("event_code", Some(self.event.as_str()));
+            write_metadata(&PROFILES, self.time, self.event.as_str(), metadata);
             metadata.plain("correlation_uid", Some(self.id));
         });
         line.shown("status_code", self.status, 8);
@@ -201,4 +198,24 @@ impl Record<'_> {
             _ => OTHER,
         }
     }
+}
+
+/// Which program wrote the line, and when.
+pub(super) fn write_metadata(
+    profiles: &[&'static str],
+    time: Timestamp,
+    event: &'static str,
+    metadata: &mut Object<'_>,
+) {
+    metadata.word("version", Some(OCSF_VERSION));
+    metadata.group("product", |product| {
+        product.word("name", Some("egressd"));
+        product.word("vendor_name", Some("egressd"));
+        product.word("version", Some(env!("CARGO_PKG_VERSION")));
+    });
+    if !profiles.is_empty() {
+        metadata.words("profiles", profiles);
+    }
+    metadata.plain("original_time", Some(time));
+    metadata.word("event_code", Some(event));
 }

@@ -185,15 +185,16 @@ fn ocsf_table() -> Ocsf {
             other => panic!("{other:?}"),
         }
     }
-    assert!(table.classes.len() == 2 && table.objects.len() > 10 && table.types.len() > 20);
+    assert!(table.classes.len() == 3 && table.objects.len() > 10 && table.types.len() > 20);
     table
 }
 
 impl Ocsf {
     fn check(&self, line: &Value) {
         let class = &self.classes[&line["class_uid"].as_u64().expect("a number")];
-        let profiles: Vec<String> =
+        let profiles: Option<Vec<String>> =
             serde_json::from_value(line["metadata"]["profiles"].clone()).expect("texts");
+        let profiles = profiles.unwrap_or_default();
         self.members(line.as_object().expect("an object"), class, &profiles, "");
     }
 
@@ -319,15 +320,35 @@ fn found(line: &Value, field: &str, path: &str) -> Value {
     }
 }
 
+/// The line with its place in a sealed log.
+fn placed(line: &str) -> Value {
+    let mut out = Vec::new();
+    assert!(write_place(
+        "01a20ade-5dd9-7286-9fcc-ba599bb2d527",
+        17,
+        format!("{line}\n").as_bytes(),
+        &mut out
+    ));
+    serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {line}"))
+}
+
 proptest! {
     #[test]
     fn every_record_is_a_document_of_ecs(made in any_record()) {
-        check_ecs(&made.with(|record| object(record, AS_ECS)));
+        let text = made.with(|record| line(record, AS_ECS));
+        check_ecs(&serde_json::from_str(&text).expect("JSON"));
+        let placed = placed(&text);
+        check_ecs(&placed);
+        prop_assert_eq!(&placed["egressd"]["sealed"]["seq"], 17);
     }
 
     #[test]
     fn every_record_is_an_event_of_ocsf(made in any_record()) {
-        ocsf_table().check(&made.with(|record| object(record, AS_OCSF)));
+        let text = made.with(|record| line(record, AS_OCSF));
+        ocsf_table().check(&serde_json::from_str(&text).expect("JSON"));
+        let placed = placed(&text);
+        ocsf_table().check(&placed);
+        prop_assert_eq!(&placed["unmapped"]["sealed"]["seq"], 17);
     }
 
     #[test]
@@ -347,6 +368,52 @@ proptest! {
                 prop_assert!(same, "{field} is {want}, and {path} is {got}: {line}");
             }
         }
+    }
+}
+
+/// A seal too is a document of its schema, with what a record has where readers look for it.
+#[test]
+fn every_seal_is_a_document_of_its_schema() {
+    use crate::wire::canonical::Object;
+    use crate::wire::seal::key::SealKey;
+    use crate::wire::seal::{Hash, Last, MOST, Seal};
+    let key = SealKey::generate().expect("a key");
+    let hashes = vec![Hash::of(b"a record"); MOST];
+    let time: jiff::Timestamp = "2026-03-01T12:00:00.5Z".parse().expect("a time");
+    let seal = |schema: Schema, instance: &str| -> Value {
+        let mut out = Vec::new();
+        let open = write_seal_head(schema, time, instance, &mut out);
+        let boot = "01a20ade-5dd9-7286-9fcc-ba599bb2d527";
+        let (number, first) = (u64::MAX >> 11, u64::MAX >> 11);
+        let seal = Seal {
+            boot,
+            number,
+            first,
+            hashes: &hashes,
+            lost: first,
+            previous: Some(Hash::of(b"")),
+            last: Last::No,
+        };
+        seal.write(&mut out, 0, open, &key, &mut Object::new()).expect("an object");
+        assert!(out.len() < LINE_BOUND && out.is_ascii() && out.ends_with(b"}\n"), "{}", out.len());
+        serde_json::from_slice(&out).expect("JSON")
+    };
+    let long = "\u{9b}".repeat(1000);
+    for instance in ["here", &long] {
+        check_ecs(&seal(Schema::Ecs, instance));
+        ocsf_table().check(&seal(Schema::Ocsf, instance));
+    }
+    for (schema, event) in
+        [(Schema::Json, "/event"), (Schema::Ecs, "/event/action"), (Schema::Ocsf, "/metadata/event_code")]
+    {
+        let line = seal(schema, "here");
+        let group = schema.group().map_or(String::new(), |group| format!("/{group}"));
+        assert!(line.pointer(&format!("{group}/signature")).is_some_and(Value::is_string), "{line}");
+        assert_eq!(line.pointer(&format!("{group}/seal/count")), Some(&MOST.into()));
+        assert_eq!(line.pointer(event), Some(&"seal".into()));
+        let [at, instance] = schema.of_seal();
+        assert_eq!(line.pointer(at), Some(&"2026-03-01T12:00:00.500000Z".into()));
+        assert_eq!(line.pointer(instance), Some(&"here".into()));
     }
 }
 

@@ -205,6 +205,8 @@ fn t68_the_longest_record_stays_under_16_kib() {
         let regions = Regions::One(long.as_str().into());
         let fullest = Record {
             tunnel: Some(Uuid::max()),
+            original: Some(address),
+            protocol: Some(Protocol::Socks5),
             aws: Some(LoggedAws {
                 account: Account::new("123456789012"),
                 access_key: None,
@@ -223,7 +225,11 @@ fn t68_the_longest_record_stays_under_16_kib() {
         for write in [AS_JSON, AS_ECS, AS_OCSF] {
             let mut text = Vec::new();
             write(&fullest, &mut text);
-            assert!(text.len() < LINE_BOUND, "{}", text.len());
+            let mut placed = Vec::new();
+            let boot = Uuid::max().to_string();
+            assert!(sealed::write_place(&boot, u64::MAX, &text, &mut placed));
+            assert!(placed.len() < LINE_BOUND, "{}", placed.len());
+            serde_json::from_slice::<serde_json::Value>(&placed).expect("JSON");
             serde_json::from_slice::<serde_json::Value>(&text).expect("JSON");
         }
         for (write, place) in schemas {

@@ -99,11 +99,6 @@ impl Object {
         self.text.get(member.colon + 1..member.end)
     }
 
-    /// The canonical forms of the names, without quotes.
-    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.members.iter().map(|member| self.name(member))
-    }
-
     /// A number that is the same for members of the same names in the same order, and else most likely another one.
     pub fn shape(&self) -> u64 {
         self.members.iter().fold(0, |shape: u64, member| {
@@ -118,19 +113,44 @@ impl Object {
 
     /// Appends the canonical form of the object with those members alone whose name is wanted.
     pub fn write(&self, out: &mut Vec<u8>, wanted: impl Fn(&[u8]) -> bool) {
+        self.write_with(out, |name, _| wanted(name), None);
+    }
+
+    /// The same, where it depends on the canonical form of a value too whether its member is wanted. With `other`, the member of
+    /// that name has that value instead of its own.
+    pub fn write_with(
+        &self,
+        out: &mut Vec<u8>,
+        wanted: impl Fn(&[u8], &[u8]) -> bool,
+        other: Option<(&str, &[u8])>,
+    ) {
         out.reserve(self.text.len() + 2);
         out.push(b'{');
         let mut is_first = true;
         for member in self.order.iter().filter_map(|at| self.members.get(*at)) {
-            if !wanted(self.name(member)) {
+            let name = self.name(member);
+            if !wanted(name, self.text.get(member.colon + 1..member.end).unwrap_or_default()) {
                 continue;
             }
             if !std::mem::replace(&mut is_first, false) {
                 out.push(b',');
             }
-            out.extend_from_slice(self.text.get(member.start..member.end).unwrap_or_default());
+            match other {
+                Some((other, value)) if other.as_bytes() == name => {
+                    out.extend_from_slice(self.text.get(member.start..=member.colon).unwrap_or_default());
+                    out.extend_from_slice(value);
+                }
+                _ => out.extend_from_slice(self.text.get(member.start..member.end).unwrap_or_default()),
+            }
         }
         out.push(b'}');
+    }
+
+    /// The canonical forms of its members' names, without quotes, and values.
+    pub fn members(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.members.iter().map(|member| {
+            (self.name(member), self.text.get(member.colon + 1..member.end).unwrap_or_default())
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! Logs that the writer sealed, tampered with in every way and carried by every router: each tampering is named, and no router is
 //! taken for one.
 
+mod readers;
 mod tampering;
 mod written;
 
@@ -12,17 +13,18 @@ use serde_json::{Value, json};
 
 use super::expect::Expected;
 use super::*;
-use crate::telemetry::record::new_id;
+use crate::telemetry::record::{Schema, new_id};
 use crate::wire::seal::Hash;
 use crate::wire::seal::key::SealKey;
-use written::{Draw, Written, book, carried, carry, judged, kinds, mixed, write_boot};
+use written::{Draw, WAYS, Written, book, carried, carry, is_seal, judged, kinds, mixed, write_boot};
 
 #[test]
 fn a_log_of_many_sizes_is_whole_and_says_so() {
     let key = Arc::new(SealKey::generate().expect("a key"));
     let mut draw = Draw(7);
-    for records in [0, 1, 127, 128, 129, 256, 300] {
-        let written = write_boot(&key, records, &mut draw);
+    let sizes = [0, 1, 127, 128, 129, 256, 300].into_iter();
+    for (schema, records) in sizes.flat_map(|size| Schema::ALL.map(|schema| (schema, size))) {
+        let written = write_boot(&key, schema, records, &mut draw);
         let book = judged(&key, &written.lines);
         assert_eq!(kinds(&book), BTreeSet::new(), "{records}: {:?}", book.findings);
         let seals = written.of(true).len();
@@ -34,6 +36,8 @@ fn a_log_of_many_sizes_is_whole_and_says_so() {
         assert_eq!(text, format!("whole as far as present: {records} {word} of 1 boot, by {seals} seals\n"));
         let all: Value = serde_json::from_str(&book.to_json(&["a".to_owned()], true)).expect("JSON");
         assert_eq!((&all["verdict"], &all["boots"][0]["final"]), (&json!("whole"), &json!(true)));
+        assert_eq!(all["boots"][0]["instance"], "egressd-7f9c5d6b8-x2x7p");
+        assert!(book.boots.values().all(|boot| boot.seals.values().all(|seal| seal.time.is_some())));
         // Without the key that signed, nothing is proved.
         let other = SealKey::generate().expect("a key");
         let want = if records == 0 {
@@ -49,9 +53,10 @@ fn a_log_of_many_sizes_is_whole_and_says_so() {
 fn what_routers_do_to_a_log_is_no_harm() {
     let key = Arc::new(SealKey::generate().expect("a key"));
     let mut draw = Draw(11);
-    let boots: Vec<Written> = (0..3).map(|_| write_boot(&key, 140, &mut draw)).collect();
+    let boots: Vec<Written> =
+        Schema::ALL.iter().map(|schema| write_boot(&key, *schema, 140, &mut draw)).collect();
     let lines: Vec<Vec<String>> = boots.iter().map(|boot| boot.lines.clone()).collect();
-    for how in 0..7 {
+    for how in 0..WAYS {
         let carried: Vec<String> = lines.concat().iter().map(|line| carried(line, how)).collect();
         let book = judged(&key, &carried);
         assert_eq!(kinds(&book), BTreeSet::new(), "{how}: {:?}", book.findings.kept().first());
@@ -78,7 +83,7 @@ fn what_routers_do_to_a_log_is_no_harm() {
     // The seals long before their records, and long after.
     for seals_first in [true, false] {
         let mut all = lines.concat();
-        all.sort_by_key(|line| line.contains("\"seal\":{") != seals_first);
+        all.sort_by_key(|line| is_seal(line) != seals_first);
         assert_eq!(kinds(&judged(&key, &all)), BTreeSet::new());
     }
 }
@@ -87,7 +92,8 @@ fn what_routers_do_to_a_log_is_no_harm() {
 fn a_witness_misses_boots_that_are_dropped_and_knows_none_that_is_replayed() {
     let key = Arc::new(SealKey::generate().expect("a key"));
     let mut draw = Draw(23);
-    let [first, second, old] = [140, 150, 60].map(|records| write_boot(&key, records, &mut draw));
+    let [first, second, old] =
+        [140, 150, 60].map(|records| write_boot(&key, Schema::Json, records, &mut draw));
     let witness = [first.witness(), second.witness()];
     let told = |lines: &[&[String]], witness: &[Expected]| {
         let mut book = judged(&key, lines.concat().iter());
@@ -144,7 +150,7 @@ fn at_times(key: &Arc<SealKey>, times: &[i64], draw: &mut Draw) -> Vec<String> {
             previous,
             last: if number + 1 == times.len() as u64 { Last::OfBoot } else { Last::No },
         };
-        previous = seal.write(&mut line, 0, key, &mut object).ok();
+        previous = seal.write(&mut line, 0, 1, key, &mut object).ok();
         lines.extend([record, String::from_utf8(line).expect("ASCII").trim().to_owned()]);
     }
     lines
@@ -194,7 +200,7 @@ fn a_record_for_which_there_was_no_room_is_told_by_the_seal() {
         b"{\"time\":\"2026-03-01T12:00:00.000000Z\",\"event\":\"seal\",\"instance\":\"i\"".to_vec();
     let seal =
         Made { boot: "b", number: 0, first: 0, hashes: &[], lost: 3, previous: None, last: Last::OfBoot };
-    seal.write(&mut line, 0, &key, &mut Object::new()).expect("an object");
+    seal.write(&mut line, 0, 1, &key, &mut Object::new()).expect("an object");
     let book = judged(&key, &[String::from_utf8(line).expect("ASCII")]);
     assert_eq!(kinds(&book), BTreeSet::from([Kind::Gap]));
     let text = &book.findings.kept()[0].text;
@@ -212,7 +218,7 @@ fn a_successor_that_a_seal_names_is_not_trusted_for_it() {
         let mut line =
             b"{\"time\":\"2026-03-01T12:00:00.000000Z\",\"event\":\"seal\",\"instance\":\"i\"".to_vec();
         let seal = Made { boot: "b", number, first: 0, hashes: &[], lost: 0, previous, last };
-        previous = seal.write(&mut line, 0, key, &mut object).ok();
+        previous = seal.write(&mut line, 0, 1, key, &mut object).ok();
         lines.push(String::from_utf8(line).expect("ASCII"));
     }
     let keys = vec![old.public().clone(), new.public().clone()];

@@ -9,11 +9,12 @@ use serde_json::{Value, json};
 
 use super::super::expect::{Expected, expected};
 use super::super::*;
+use crate::commands::logs::lines;
 use crate::config::Seal;
 use crate::telemetry::access_log::{
-    AccessLog, Finished, Json, LastSeal, OnLogFailure, Options, Sealing, file,
+    AccessLog, Ecs, Finished, Format, Json, LastSeal, Ocsf, OnLogFailure, Options, Sealing, file,
 };
-use crate::telemetry::record::{Event, LoggedTarget, Raw, Record, new_id};
+use crate::telemetry::record::{Event, LoggedTarget, Raw, Record, Schema, new_id};
 use crate::wire::seal::key::SealKey;
 use crate::words::outcome::Decision;
 use crate::words::target::Target;
@@ -34,8 +35,22 @@ impl Written {
 
     /// The numbers of the lines that are seals, or records.
     pub(super) fn of(&self, seals: bool) -> Vec<usize> {
-        let of = |line: &String| line.contains("\"seal\":{") == seals;
+        let of = |line: &String| is_seal(line) == seals;
         (0..self.lines.len()).filter(|at| self.lines.get(*at).is_some_and(of)).collect()
+    }
+}
+
+/// Whether a line that the log wrote is a seal.
+pub(super) fn is_seal(line: &str) -> bool {
+    line.contains("\"seal\":{")
+}
+
+/// Where a line has its place: the object that it is in.
+pub(super) fn within(line: &mut Value) -> &mut Value {
+    let group = Schema::ALL.iter().filter_map(|schema| schema.group()).find(|group| line[*group].is_object());
+    match group {
+        Some(group) => &mut line[group],
+        None => line,
     }
 }
 
@@ -55,7 +70,12 @@ impl Draw {
     }
 }
 
-pub(super) fn write_boot(key: &Arc<SealKey>, records: usize, draw: &mut Draw) -> Written {
+pub(super) fn write_boot(key: &Arc<SealKey>, schema: Schema, records: usize, draw: &mut Draw) -> Written {
+    let format: Box<dyn Format> = match schema {
+        Schema::Json => Box::new(Json),
+        Schema::Ecs => Box::new(Ecs),
+        Schema::Ocsf => Box::new(Ocsf),
+    };
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("access.log");
     let seal = Seal { key: Arc::clone(key), every: Duration::from_secs(3600) };
@@ -63,8 +83,7 @@ pub(super) fn write_boot(key: &Arc<SealKey>, records: usize, draw: &mut Draw) ->
         sealing: Some(Sealing { seal, instance: "egressd-7f9c5d6b8-x2x7p".into() }),
         ..Options::new(1000, OnLogFailure::Deny)
     };
-    let (log, writer) =
-        AccessLog::start(file(&path).expect("opened"), Box::new(Json), options).expect("started");
+    let (log, writer) = AccessLog::start(file(&path).expect("opened"), format, options).expect("started");
     for number in 0..records {
         let target = Target::connect(&format!("host{number}.example:443")).expect("a target");
         let agent = *draw.of(&["git/2.47.3", "\u{9b}[31m\"é\\\u{1f600}/", "", "a\tb\u{0}c\u{7f}"]);
@@ -87,11 +106,11 @@ pub(super) fn write_boot(key: &Arc<SealKey>, records: usize, draw: &mut Draw) ->
     Written { lines: text.lines().map(str::to_owned).collect(), last }
 }
 
-pub(super) fn book<'l>(key: &SealKey, range: Range, lines: impl IntoIterator<Item = &'l String>) -> Book {
+pub(super) fn book<'l>(key: &SealKey, range: Range, all: impl IntoIterator<Item = &'l String>) -> Book {
     let mut book = Book::new(vec![key.public().clone()], range);
-    for (line, text) in (1..).zip(lines) {
-        book.line(At { log: 0, line }, Some(text.trim().as_bytes()));
-    }
+    let mut log = Vec::new();
+    all.into_iter().for_each(|text| log.extend_from_slice(format!("{}\n", text.trim()).as_bytes()));
+    lines(log.as_slice(), |line, text| book.line(At { log: 0, line }, text)).expect("in memory");
     book
 }
 
@@ -105,6 +124,9 @@ pub(super) fn kinds(book: &Book) -> BTreeSet<Kind> {
     book.findings.counts().filter(|(_, count)| *count > 0).map(|(kind, _)| kind).collect()
 }
 
+/// Ways in which a router may write a line.
+pub(super) const WAYS: usize = 11;
+
 /// One line as a router may write it: nothing that is signed is another thing.
 pub(super) fn carried(line: &str, how: usize) -> String {
     let value = || serde_json::from_str::<Value>(line).expect("a record");
@@ -116,6 +138,15 @@ pub(super) fn carried(line: &str, how: usize) -> String {
         3 => {
             format!("{{\"date\":1772366400.123,\"kubernetes\":{{\"pod_name\":\"p\"}},\"log\":{}}}", quoted())
         }
+        // One wrapping around another.
+        6 => format!("{{\"date\":1772366400.123,\"log\":{}}}", Value::from(carried(line, 1))),
+        7 => format!("{{\"__CURSOR\":\"s=1\",\"MESSAGE\":{}}}", Value::from(carried(line, 2))),
+        // Filebeat, and FireLens.
+        8 => format!(
+            "{{\"@timestamp\":\"2026-03-01T12:00:01Z\",\"ecs\":{{\"version\":\"8.0.0\"}},\"log\":{{\"offset\":7}},\"message\":{}}}",
+            quoted()
+        ),
+        9 => format!("{{\"container_name\":\"e\",\"source\":\"stdout\",\"log\":{}}}", quoted()),
         // Parsed, with members of the router's beside egressd's.
         4 => {
             let mut value = value();
@@ -123,6 +154,8 @@ pub(super) fn carried(line: &str, how: usize) -> String {
             members.insert("kubernetes".to_owned(), json!({ "pod_name": "p", "labels": [1, 2.5] }));
             members.insert("_p".to_owned(), json!("F"));
             members.insert("stream".to_owned(), json!("stdout"));
+            // Fluent Bit's `Keep_Log`.
+            members.insert("log".to_owned(), json!(format!("{line}\n")));
             value.to_string()
         }
         5 => {
@@ -173,13 +206,17 @@ pub(super) fn respelled(value: &Value, out: &mut String) {
 
 /// Swaps lines with neighbours, and carries each as some router does.
 pub(super) fn carry(lines: &mut [String], draw: &mut Draw) {
-    let all_alike = draw.below(8);
+    let all_alike = draw.below(WAYS + 1);
     for line in lines.iter_mut() {
         // Some were edited into something else than JSON.
-        if serde_json::from_str::<Value>(line).is_ok() {
-            let how = if all_alike < 7 { all_alike } else { draw.below(7) };
+        if serde_json::from_str::<Value>(line).is_ok_and(|value| value.is_object()) {
+            let how = if all_alike < WAYS { all_alike } else { draw.below(WAYS) };
             // A router that parses a line takes one of two members of a name, and then there is one.
-            let how = if line.starts_with("{\"event\":\"open\",\"") { how % 4 } else { how };
+            let how = if line.starts_with("{\"event\":\"open\",\"") {
+                [0, 1, 2, 3, 6, 7, 8, 9][how % 8]
+            } else {
+                how
+            };
             *line = carried(line, how);
         }
     }

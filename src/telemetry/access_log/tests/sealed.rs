@@ -6,7 +6,7 @@ use super::*;
 use crate::config::Seal;
 use crate::wire::canonical::Object;
 use crate::wire::seal::key::{PublicKey, SealKey};
-use crate::wire::seal::{Hash, ReadSeal};
+use crate::wire::seal::{Hash, Marks, ReadSeal};
 
 const LONG: Duration = Duration::from_secs(3600);
 
@@ -37,12 +37,13 @@ fn read(text: &str, keys: &[&PublicKey]) -> (Vec<String>, Vec<ReadSeal>) {
             hashes.push(Hash::of(&canonical));
             continue;
         }
-        let read = ReadSeal::read(&object).expect("a seal");
+        let marks = Marks::of(&object, &[]).and_then(|marks| marks.seal).expect("a seal");
+        let read = ReadSeal::read(marks).expect("a seal");
         assert_eq!((read.number, read.first), (seals.len() as u64, (records.len() - hashes.len()) as u64));
         assert_eq!((std::mem::take(&mut hashes), previous), (read.hashes.clone(), read.previous), "{line}");
         assert_eq!(value["instance"], "here");
         let key = keys.iter().find(|key| key.fingerprint() == read.key).expect("a key");
-        previous = read.hash_signed_by(key, &object, |_| true);
+        previous = read.hash_signed_by(key, &object, None, |_, _| true);
         assert!(previous.is_some(), "signed");
         seals.push(read);
     }
