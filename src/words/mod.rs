@@ -7,6 +7,7 @@ pub mod git;
 pub(crate) mod io_error;
 pub mod logformat;
 pub mod outcome;
+pub(crate) mod pasted;
 pub(crate) mod quote;
 pub mod store_url;
 pub mod target;

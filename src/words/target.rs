@@ -18,6 +18,14 @@ pub const PROBE: &str = "egressd-doctor.invalid";
 /// How the `User-Agent` of what `doctor` requests begins, so that `suggest` can leave it out.
 pub const DOCTOR: &str = "egressd-doctor/";
 
+/// How it ends where `doctor` asks to be refused: nobody needs a rule for that.
+pub const EXPECTS_REFUSAL: &str = " (expects a refusal)";
+
+/// Whether a `User-Agent` says that its client asks to be refused.
+pub fn expects_refusal(user_agent: &[u8]) -> bool {
+    user_agent.starts_with(DOCTOR.as_bytes()) && user_agent.ends_with(EXPECTS_REFUSAL.as_bytes())
+}
+
 /// The longest name without its trailing dot, in bytes (RFC 1035 §2.3.4: 255 on the wire).
 pub const MAX_NAME: usize = 253;
 /// The longest label, in bytes (RFC 1035 §2.3.4).

@@ -116,6 +116,22 @@ fn a_proxy_that_a_client_cannot_reach_is_told() {
     }
 }
 
+#[test]
+fn a_proxy_that_does_not_answer_is_told_once_and_not_by_each_client() {
+    let scene = Scene::new();
+    let mut doctor = scene.network.command(command().get_program().to_str().expect("UTF-8"));
+    let nobody = "http://127.0.0.1:9";
+    doctor
+        .args(["doctor", "--via", nobody, "--clients"])
+        .env("https_proxy", nobody)
+        .env("http_proxy", nobody);
+    let ran = Ran::of(&mut doctor);
+    assert!(line(&ran, "reach").starts_with("WRONG"), "{ran:?}");
+    let told = line(&ran, "clients");
+    assert!(told.starts_with("open ") && told.contains(&format!("{nobody} does not answer")), "{ran:?}");
+    assert_eq!((ran.stdout.lines().count(), ran.code), (2, Some(1)), "{ran:?}");
+}
+
 /// Answers 403 to whatever it is asked.
 const ANOTHER_PROXY: &str = "
 import socket, sys
@@ -161,7 +177,10 @@ fn a_gitlab_host_is_examined_by_the_command() {
         std::fs::create_dir_all(&place).expect("a directory");
         write(&place.join(name), value);
     };
-    let list = "localhost,127.0.0.1,169.254.169.254";
+    let list = "localhost,127.0.0.1,169.254.169.254,gitlab.example.com";
+    let gitlab_rb = root.join("etc/gitlab/gitlab.rb");
+    std::fs::create_dir_all(gitlab_rb.parent().expect("under the root")).expect("a directory");
+    write(&gitlab_rb, "external_url 'https://gitlab.example.com'\n");
     for part in ["gitaly", "gitlab-rails", "gitlab-workhorse"] {
         set(part, "http_proxy", &scene.via());
         set(part, "https_proxy", &scene.via());
@@ -184,6 +203,32 @@ fn a_gitlab_host_is_examined_by_the_command() {
         "{ran:?}"
     );
     assert!(line(&ran, "trusted").starts_with("open "), "{ran:?}");
+    // As anybody but root, who reads neither file, and is told which command to run.
+    let env = root.join("opt/gitlab/etc/gitlab-rails/env");
+    let mode = |path: &std::path::Path, mode: u32| {
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("ours");
+    };
+    mode(&gitlab_rb, 0o600);
+    mode(&env, 0o700);
+    mode(root, 0o755);
+    let program = scene.files.path().join("egressd");
+    std::fs::copy(command().get_program(), &program).expect("the program");
+    let mut doctor = scene.network.command("setpriv");
+    doctor
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["doctor", "--via", &scene.via(), "--allowed", "listed.test", "--denied", "denied.test"])
+        .args(["--gitlab", "--root", root.to_str().expect("UTF-8")]);
+    let ran = Ran::of(&mut doctor);
+    println!("{}", ran.stdout);
+    let run =
+        format!("(permission denied): run it as root: sudo egressd doctor --via {} --gitlab", scene.via());
+    for part in ["gitaly", "rails", "workhorse"] {
+        let line = line(&ran, part);
+        assert!(line.starts_with("open ") && line.contains(&run) && !line.contains("not set"), "{ran:?}");
+    }
+    mode(&env, 0o755);
     std::fs::remove_file(root.join("opt/gitlab/etc/gitlab-rails/env/https_proxy")).expect("it was there");
     let ran = examined(&["--inspection-root", "/nowhere"]);
     assert!(ran.code == Some(2) && ran.stderr.contains("--inspection-root: cannot read /nowhere"), "{ran:?}");

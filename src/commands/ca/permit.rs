@@ -25,7 +25,8 @@ pub(super) fn hosts(texts: &[String]) -> Result<Vec<Name>, Vec<String>> {
 
 fn host(text: &str) -> Result<Name, String> {
     if let Some((_, rest)) = text.split_once("://") {
-        let rest = rest.split(['/', ':', '?', '#']).next().unwrap_or_default();
+        let rest = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let rest = rest.rsplit('@').next().and_then(|place| place.split(':').next()).unwrap_or_default();
         return Err(format!("write the host alone: {rest}"));
     }
     if let Some((name, port)) = text.split_once(':')

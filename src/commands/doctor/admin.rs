@@ -8,7 +8,8 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use serde::Deserialize;
 
 use super::timed::{STEP, Timed};
-use crate::words::target::{Host, PROBE, Target};
+use crate::words::pasted::{Pasted, pasted};
+use crate::words::target::{Host, PROBE, Target, TargetError};
 
 /// Most bytes of an answer that are read.
 const MAX_ANSWER: u64 = 16 << 20;
@@ -50,11 +51,24 @@ impl Admin {
     /// # Errors
     /// What to write instead.
     pub fn parse(url: &str) -> Result<Self, String> {
-        let rest =
-            url.strip_prefix("http://").ok_or("--admin: write the admin listener as http://HOST:9180")?;
+        let wrong = |why: &str| {
+            let place = pasted(url).or_else(|| pasted(&format!("http://{url}")));
+            let write = match place {
+                Some(Pasted::Url(place)) if place.port.is_some() => format!("http://{place}"),
+                Some(Pasted::Url(place)) => format!("http://{place}:9180"),
+                _ => "http://HOST:9180".to_owned(),
+            };
+            format!("--admin: `{}` is not a valid admin listener: {why}: write {write}", url.escape_debug())
+        };
+        let rest = url.strip_prefix("http://").ok_or_else(|| wrong("its URL begins with http://"))?;
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         Target::connect(rest).map(Admin).map_err(|error| {
-            format!("--admin: `{}` is not a valid admin listener: {error}", rest.escape_debug())
+            let is_longer = rest.contains(['/', '?', '#', '@']);
+            match error {
+                _ if is_longer => wrong("only its host and port are needed"),
+                TargetError::PortMissing => wrong("the port is missing"),
+                error => wrong(&error.to_string()),
+            }
         })
     }
 
@@ -110,5 +124,25 @@ impl Admin {
 impl fmt::Display for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "http://{}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_admin_listener_is_told_with_what_to_write() {
+        for (url, words) in [
+            ("egressd:9180", "begins with http://: write http://egressd:9180"),
+            ("https://egressd:9180", "begins with http://: write http://egressd:9180"),
+            ("http://egressd:9180/metrics", "only its host and port are needed: write http://egressd:9180"),
+            ("http://egressd", "the port is missing: write http://egressd:9180"),
+            ("", "write http://HOST:9180"),
+        ] {
+            let told = Admin::parse(url).expect_err(url);
+            assert!(told.starts_with("--admin: `") && told.ends_with(words), "{told}");
+        }
+        assert!(Admin::parse("http://egressd:9180/").is_ok());
     }
 }

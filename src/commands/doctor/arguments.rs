@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use rustls::ClientConfig;
 
 use crate::commands::credentials::credentials;
+use crate::commands::doctor::finding::finding;
 use crate::commands::doctor::gitlab::{self, GitLab};
-use crate::commands::doctor::{Admin, Finding, Proxy, Visit, clients, visit};
+use crate::commands::doctor::{Admin, Finding, FindingState, Proxy, REACH, Visit, clients, visit};
 use crate::commands::env::{Exceptions, ProxyUrl, Settings};
 use crate::commands::{FAILED, FINE, WRONG_USAGE, say};
 use crate::transport::tls::PemFile;
 use crate::transport::tls::authorities::{Authorities, Roots};
 use crate::transport::tls::client::{client_config, show};
 use crate::words::io_error::reason;
+use crate::words::pasted::pasted;
 use crate::words::target::Target;
 
 /// `doctor`.
@@ -83,7 +85,7 @@ impl Doctor {
         let settings = Settings { proxy, exceptions, trust: None };
         let gitlab = if self.gitlab {
             let inspection_root = self.inspection_root.as_deref().map(gitlab::inspection_root).transpose()?;
-            let mirror = target(&self.allowed)?.host;
+            let mirror = target("--allowed", &self.allowed)?.host;
             // Without the password, which would be printed.
             let proxy = ProxyUrl { credentials: None, ..settings.proxy.clone() };
             let settings = Settings { proxy, ..settings.clone() };
@@ -94,11 +96,22 @@ impl Doctor {
         let ask_clients = self.clients;
         let plan = self.visit(credentials)?;
         let tell = |finding: &Finding| say(format_args!("{finding}\n"));
-        let mut fine = visit(&plan, tell);
+        let mut is_reached = false;
+        let mut fine = visit(&plan, |finding| {
+            is_reached |= finding.what == REACH && finding.state == FindingState::Fine;
+            tell(finding);
+        });
         if let Some(gitlab) = gitlab {
             fine &= gitlab.examine(gitlab::look_up, tell);
         }
-        if ask_clients {
+        if ask_clients && !is_reached {
+            // Each would say the same, as if it were its own fault.
+            let text = format!(
+                "not asked: {} does not answer, whatever a client is set to: see the line `reach`",
+                plan.via
+            );
+            tell(&finding("clients", FindingState::Open, text));
+        } else if ask_clients {
             fine &= clients::ask_all(&settings, plan.admin.as_ref(), tell);
         }
         Ok(fine)
@@ -114,19 +127,22 @@ impl Doctor {
         let admin = self.admin.as_deref().map(Admin::parse).transpose()?;
         Ok(Visit {
             via,
-            allowed: target(&self.allowed)?,
-            denied: target(&self.denied)?,
+            allowed: target("--allowed", &self.allowed)?,
+            denied: target("--denied", &self.denied)?,
             admin,
             client: self.client,
         })
     }
 }
 
-/// A host, or `host:port`.
-fn target(text: &str) -> Result<Target, String> {
+/// A host, or `host:port`. `option` is what it was given with.
+fn target(option: &str, text: &str) -> Result<Target, String> {
     let bare = text.strip_prefix("https://").unwrap_or(text);
     let with_port = Target::connect(bare).or_else(|_| Target::connect(&format!("{bare}:443")));
-    with_port.map_err(|error| format!("`{}` is not a valid target: {error}", text.escape_debug()))
+    with_port.map_err(|error| {
+        let why = pasted(text).map_or_else(|| error.to_string(), |pasted| pasted.to_string());
+        format!("{option}: `{}` is not a valid target: {why}", text.escape_debug())
+    })
 }
 
 /// How an https proxy is verified, and what is shown to it: certificate and key.
@@ -156,6 +172,28 @@ fn trust(ca: Option<&Path>, own: Option<(&Path, &Path)>) -> Result<ClientConfig,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_url_in_place_of_a_target_is_told_with_its_host() {
+        for (text, want) in [
+            ("https://git.example/v1/repos/x", "this is a URL: write its host, `git.example`"),
+            ("http://git.example:8080/", "this is a URL: write its host, `git.example:8080`"),
+            ("git.example/v1", "a path is no part of it: write `git.example`"),
+            ("https://me@git.example/x.git", "this is a URL: write its host, `git.example`"),
+            ("git@git.example:me/x.git", "this is an address for ssh: write its host, `git.example:22`"),
+            ("*.example", "a pattern is for many hosts: write one of them"),
+            ("a b", "the host has a character that is not a letter"),
+        ] {
+            let told = target("--allowed", text).expect_err(text);
+            assert!(
+                told.starts_with(&format!("--allowed: `{text}` is not a valid target: {want}")),
+                "{told}"
+            );
+        }
+        for text in ["https://git.example", "git.example", "git.example:8443", "https://git.example:8443"] {
+            assert!(target("--allowed", text).is_ok(), "{text}");
+        }
+    }
 
     #[test]
     fn a_ca_file_that_cannot_be_used_is_told_as_that_file() {

@@ -28,6 +28,9 @@ pub use self::timed::STEP;
 use crate::words::outcome::{Class, Reason};
 use crate::words::target::{Host, PROBE, Target};
 
+/// The name of the first check: whether the proxy answers.
+const REACH: &str = "reach";
+
 /// What to test.
 #[derive(Debug)]
 pub struct Visit {
@@ -65,11 +68,11 @@ pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
 fn reach(via: &Proxy) -> Finding {
     match via.connect() {
         Ok(stream) => finding(
-            "reach",
+            REACH,
             FindingState::Fine,
             format!("{via} accepts connections, from {} to {}", stream.local, stream.peer),
         ),
-        Err(error) => finding("reach", FindingState::Wrong, format!("{via}: {error}")),
+        Err(error) => finding(REACH, FindingState::Wrong, format!("{via}: {error}")),
     }
 }
 
@@ -141,7 +144,7 @@ fn allowed(visit: &Visit) -> Finding {
 fn denied(visit: &Visit) -> (Finding, Option<String>) {
     let target = &visit.denied;
     let wrong = |text: String| finding("denied", FindingState::Wrong, format!("CONNECT {target}: {text}"));
-    match visit.via.open(target) {
+    match visit.via.open_refused(target) {
         Err(error) => (wrong(error.to_string()), None),
         Ok(Attempt::Refused(reply)) if reply.status == 403 => {
             let reason = reply.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
@@ -241,7 +244,7 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
     let Ok(own) = Target::connect(&format!("{PROBE}:443")) else {
         return finding("address", FindingState::Open, "there is no target to request");
     };
-    let (reply, local) = match visit.via.open(&own) {
+    let (reply, local) = match visit.via.open_refused(&own) {
         Ok(Attempt::Refused(reply)) => (reply.clone(), reply.local),
         Ok(Attempt::Tunnel(_)) => {
             return finding(

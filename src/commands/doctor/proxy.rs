@@ -15,7 +15,7 @@ use super::timed::{STEP, Timed};
 use crate::commands::env::ProxyUrl;
 use crate::transport::tls::client::trusting_nobody;
 use crate::transport::tls::sentences::{Holder, inside, of_io};
-use crate::words::target::{DOCTOR, Host, Port, Target};
+use crate::words::target::{DOCTOR, EXPECTS_REFUSAL, Host, Port, Target};
 
 /// The proxy's address, and how to connect to it.
 #[derive(Clone, Debug)]
@@ -167,9 +167,18 @@ impl Proxy {
 
     /// Requests a tunnel.
     pub(super) fn open(&self, target: &Target) -> Result<Attempt, ProxyError> {
+        self.ask(target, "")
+    }
+
+    /// The same for a target that should be refused, and says so: nobody need be offered a rule for it.
+    pub(super) fn open_refused(&self, target: &Target) -> Result<Attempt, ProxyError> {
+        self.ask(target, EXPECTS_REFUSAL)
+    }
+
+    fn ask(&self, target: &Target, expects: &str) -> Result<Attempt, ProxyError> {
         let mut connected = self.connect()?;
         let mut head = format!(
-            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {DOCTOR}{}\r\n",
+            "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {DOCTOR}{}{expects}\r\n",
             env!("CARGO_PKG_VERSION")
         );
         if let Some(credentials) = &self.credentials {

@@ -159,6 +159,10 @@ fn cautions(settings: &Settings, format: Format) -> Vec<String> {
             untold.join(", ")
         ));
     }
+    if format == Format::GitlabRb {
+        say("after gitlab.rb has it: gitlab-ctl reconfigure && gitlab-ctl restart. Before that, no part of GitLab has any of it"
+            .to_owned());
+    }
     if format == Format::GitlabRb && !settings.exceptions.name_own(&settings.proxy.host) {
         say("add GitLab's own host, and Gitaly's host and address if it is another one: --no-proxy gitlab.example.com,10.0.0.7"
             .to_owned());

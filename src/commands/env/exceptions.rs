@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::rules::no_proxy::EVERYWHERE;
+use crate::words::pasted::{Pasted, pasted};
 use crate::words::target::{Host, Name};
 
 /// One entry.
@@ -122,9 +123,27 @@ impl Exception {
         if let Ok(address) = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             return Ok(Exception::Address(address));
         }
-        if text.contains('/') {
-            let network = text.parse::<IpNet>().map_err(|_| "a network is written as 10.0.0.0/8")?;
+        if let Ok(network) = text.parse::<IpNet>() {
             return Ok(Exception::Network(network.trunc()));
+        }
+        if let Some(Pasted::Url(place) | Pasted::Path(place) | Pasted::User(place) | Pasted::Ssh(place)) =
+            pasted(text)
+        {
+            let host = match place.host {
+                Host::Name(name) => name.to_string(),
+                Host::Address(address) => address.to_string(),
+            };
+            return Err(format!(
+                "this is more than a host, and clients compare the host alone: write `{host}`"
+            ));
+        }
+        if text.contains('/') {
+            return Err("a network is written as 10.0.0.0/8".to_owned());
+        }
+        if text.strip_prefix("*.").unwrap_or(text).contains('*') {
+            return Err(
+                "clients do not agree on such a `*`: write `.corp.example` for the names below one, or each host".to_owned()
+            );
         }
         if let Some(below) = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
             // `*.corp` is what many write and few clients read: `.corp` is the spelling that most know.

@@ -96,8 +96,7 @@ impl Format {
                 "/etc/systemd/system/NAME.service.d/egressd.conf, then systemctl daemon-reload && systemctl restart NAME."
             }
             Format::GitlabRb => {
-                "For /etc/gitlab/gitlab.rb, then gitlab-ctl reconfigure && gitlab-ctl restart. A variable that is taken out again\n\
-                 stays in /opt/gitlab/etc/*/env: delete its file there."
+                "For /etc/gitlab/gitlab.rb. A variable that is taken out again stays in /opt/gitlab/etc/*/env: delete its file there."
             }
         }
     }
@@ -179,6 +178,7 @@ fn gitlab_rb(text: &mut String, variables: &[Variable]) {
          gitlab_workhorse['env'] = egressd\n\
          # If they are used, and their object storage or API is reached through the proxy:\n\
          # registry['env'] = egressd\n\
-         # gitlab_pages['env'] = egressd\n",
+         # gitlab_pages['env'] = egressd\n\
+         # No part has any of this before: gitlab-ctl reconfigure && gitlab-ctl restart\n",
     );
 }

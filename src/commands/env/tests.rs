@@ -91,13 +91,39 @@ fn an_entry_that_clients_would_read_in_different_ways_is_refused_with_what_to_wr
         ("10.0.0.0/40", "10.0.0.0/8"),
         ("a b", "not a letter"),
         ("a|b", "not a letter"),
-        ("git-*.corp", "not a letter"),
+        ("git-*.corp", "write `.corp.example`"),
+        ("https://gitlab.example.com/", "write `gitlab.example.com`"),
+        ("http://10.0.0.7:8080/x", "write `10.0.0.7`"),
+        ("gitlab.example.com/x", "write `gitlab.example.com`"),
+        ("git@gitlab.example.com:a/b.git", "write `gitlab.example.com`"),
+        ("me@gitlab.example.com", "write `gitlab.example.com`"),
+        ("x/y/z", "write `x`"),
+        ("*.a.*", "write `.corp.example`"),
         ("$(id)", "not a letter"),
         ("10.1", "four decimal numbers"),
     ] {
         let proxy = ProxyUrl::parse("http://p:1", None).expect("a URL");
         let told = Exceptions::new(&proxy.host, &[entry.to_owned()]).expect_err(entry);
         assert!(told.starts_with("--no-proxy: ") && told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn a_proxy_that_is_no_url_is_told_with_the_url_to_write() {
+    for (url, words) in [
+        ("p.example:3128", "`p.example:3128` has no scheme: write http://p.example:3128"),
+        ("p.example", "`p.example` has no scheme: write http://p.example:PORT"),
+        ("//p.example:3128", "has no scheme: write http://PROXY:PORT"),
+        ("http://p.example", "the port is missing: write http://p.example:PORT"),
+        ("https://p.example/", "the port is missing: write https://p.example:PORT"),
+        ("http://p.example/x", "the port is missing: write http://p.example:PORT"),
+        ("http://p.example:3128/x", "a proxy's URL ends with its port: write http://p.example:3128"),
+        ("http://p.example:3128?x", "a proxy's URL ends with its port: write http://p.example:3128"),
+        ("http://p.example:0", "is not a valid proxy: the port is not"),
+        ("ftp://p.example:3128", "begins with http://, https:// or socks5h://"),
+    ] {
+        let told = ProxyUrl::parse(url, None).expect_err(url);
+        assert!(told.starts_with("--via: ") && told.contains(words), "{told}");
     }
 }
 

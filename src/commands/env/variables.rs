@@ -1,6 +1,7 @@
 //! The variables that clients read, and their values before any quoting.
 
 use super::exceptions::Exceptions;
+use crate::words::pasted::{Pasted, pasted};
 use crate::words::target::{Host, Port, Target};
 
 /// The proxy as clients write it.
@@ -47,14 +48,22 @@ impl ProxyUrl {
     /// # Errors
     /// What to write instead.
     pub(crate) fn parse(url: &str, credentials: Option<(String, String)>) -> Result<Self, String> {
-        let (scheme, rest) =
-            url.split_once("://").ok_or("--via: write http://PROXY:PORT or https://PROXY:PORT")?;
+        let Some((scheme, rest)) = url.split_once("://") else { return Err(without_scheme(url)) };
         if rest.contains('@') {
             return Err("--via: every process on this machine can see a password in a URL: write USER:PASSWORD into a file, and use --credentials-file FILE".to_owned());
         }
         let authority = rest.strip_suffix('/').unwrap_or(rest);
         let target = Target::connect(authority).map_err(|error| {
-            format!("--via: `{}` is not a valid proxy: {error}", authority.escape_debug())
+            let why = match pasted(url) {
+                Some(Pasted::Url(place)) if place.port.is_none() => {
+                    format!("the port is missing: write {scheme}://{place}:PORT")
+                }
+                Some(Pasted::Url(place)) => {
+                    format!("a proxy's URL ends with its port: write {scheme}://{place}")
+                }
+                _ => error.to_string(),
+            };
+            format!("--via: `{}` is not a valid proxy: {why}", url.escape_debug())
         })?;
         let (tls, socks) = match scheme {
             "http" => (false, false),
@@ -100,6 +109,19 @@ impl ProxyUrl {
             Host::Address(address) => address.to_string(),
         }
     }
+}
+
+/// What to write for a proxy of which only host and port were written.
+fn without_scheme(text: &str) -> String {
+    let place = match (Target::connect(text), Host::parse(text)) {
+        (Ok(place), _) => place.to_string(),
+        (_, Ok(host)) => format!("{host}:PORT"),
+        _ => "PROXY:PORT".to_owned(),
+    };
+    format!(
+        "--via: `{}` has no scheme: write http://{place}, or https:// if the listener has `tls`",
+        text.escape_debug()
+    )
 }
 
 /// Everything but the unreserved characters (RFC 3986 §2.3), so that no client and no shell takes a character for its own.

@@ -5,6 +5,7 @@ use crate::rules::{HttpRequest, Permit, Recognised, Scheme, Upgrade};
 use crate::words::aws::Account;
 use crate::words::client::Protocol;
 use crate::words::git::Content;
+use crate::words::pasted::{Pasted, pasted};
 use crate::words::target::{Host, Method, Port, Target, TargetError, split_port};
 
 /// A target as a person writes it: `host`, `host:port`, `https://…`, `http://…`, `tcp://host:port`.
@@ -64,6 +65,35 @@ pub enum AskedError {
     /// The host or the port is wrong.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The text is something else that has a host in it: what to write instead.
+    #[error("{0}")]
+    Pasted(String),
+}
+
+impl AskedError {
+    /// With what to write, if the text is something that people paste.
+    fn with_help(self, text: &str) -> Self {
+        let Some(found) = pasted(text) else { return self };
+        let told = match found {
+            Pasted::Url(place) => {
+                let (scheme, rest) = text.split_once("://").unwrap_or_default();
+                // Another scheme, or a port that is missing, is told as that.
+                if Scheme::parse(scheme).is_none() || !rest.contains('@') {
+                    return self;
+                }
+                let path = rest.find(['/', '?', '#']).and_then(|at| rest.get(at..)).unwrap_or_default();
+                format!("who asks is no part of it: write `{scheme}://{place}{path}`")
+            }
+            Pasted::Path(place) => {
+                format!(
+                    "a path needs the scheme of its URL: write `https://{text}`, or `{place}` for the tunnel alone"
+                )
+            }
+            Pasted::Ssh(place) => format!("this is an address for ssh: write `tcp://{place}`"),
+            found @ (Pasted::User(_) | Pasted::Pattern(_) | Pasted::Network) => found.to_string(),
+        };
+        AskedError::Pasted(told)
+    }
 }
 
 impl AskedTarget {
@@ -73,6 +103,10 @@ impl AskedTarget {
     /// # Errors
     /// [`AskedError`], as a client's request would be refused with `bad_target`.
     pub fn parse(text: &str) -> Result<Self, AskedError> {
+        AskedTarget::read(text).map_err(|error| error.with_help(text))
+    }
+
+    fn read(text: &str) -> Result<Self, AskedError> {
         let (scheme, rest) = match text.split_once("://") {
             Some((word, rest)) => (Some(Scheme::parse(word).ok_or(AskedError::Scheme)?), rest),
             None => (None, text),

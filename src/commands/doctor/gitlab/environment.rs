@@ -1,131 +1,208 @@
 //! The variables of a part: a directory with a file for each, as runit's `chpst -e` reads it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::fs::File;
-use std::io::Read;
+use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
 use ipnet::IpNet;
 
+use super::read::{self, Unread, is_missing};
 use crate::commands::env::{ProxyUrl, Settings, ruby};
 use crate::words::target::Host;
 
-/// Most bytes of a file that are read.
-const MOST: u64 = 1 << 20;
-
-/// The text of a file, of which no more than [`MOST`] is read. None: there is none, or it cannot be read.
-pub(super) fn read_bounded(path: &Path) -> Option<String> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MOST).read_to_end(&mut bytes).ok()?;
-    Some(String::from_utf8_lossy(&bytes).into_owned())
+/// The variables that matter.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    values: BTreeMap<&'static str, String>,
+    /// Those that may be set or not: their files could not be read.
+    unknown: BTreeSet<&'static str>,
+    /// The first of these files, or the directory.
+    unread: Option<Unread>,
 }
 
-/// The variables that matter.
-#[derive(Debug)]
-pub(super) struct Environment(BTreeMap<&'static str, String>);
+/// A variable in both letter cases. git reads `http_proxy` in lower case alone, Ruby and gRPC take the lower case first, and
+/// programs in Go (Gitaly, Workhorse, KAS) the upper case first: a stale value in either leads some of them astray.
+type Both = [&'static str; 2];
 
-const NAMES: [&str; 7] =
-    ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "all_proxy"];
+const HTTP: Both = ["http_proxy", "HTTP_PROXY"];
+const HTTPS: Both = ["https_proxy", "HTTPS_PROXY"];
+const EXCEPTIONS: Both = ["no_proxy", "NO_PROXY"];
+const ALL: Both = ["all_proxy", "ALL_PROXY"];
 
 /// What is wrong with a part's variables.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) enum Problem {
-    /// A variable is not there, and should have this value. If it is there in capitals, that does not count.
-    Missing { name: &'static str, value: String, capitals: bool },
-    /// Its value leads elsewhere.
-    Elsewhere { name: &'static str, found: String, value: String },
+pub(super) struct Problem {
+    what: What,
+    /// The variable, and what it should be in both letter cases.
+    variable: Both,
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum What {
+    /// It is not there. If it is there in capitals, that does not count.
+    Missing { capitals: bool },
+    /// It leads elsewhere.
+    Elsewhere { name: &'static str, found: String },
     /// Its value does not begin with `http://`.
-    Scheme { name: &'static str, found: String, value: String },
-    /// `no_proxy` does not name these hosts.
-    NotExempt { hosts: Vec<String>, list: String },
+    Scheme { name: &'static str, found: String },
+    /// It does not name these hosts.
+    NotExempt { names: Vec<&'static str>, hosts: Vec<String> },
+    /// It names the host of the mirror, which so goes without the proxy.
+    Exempt { names: Vec<&'static str>, host: String },
+}
+
+/// What `no_proxy` of a part must name, and must not name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Exceptions<'a> {
+    /// Reached directly, beside what every client should name.
+    pub(super) direct: &'a [Host],
+    /// Reached by the proxy.
+    pub(super) mirror: &'a Host,
 }
 
 impl Environment {
-    pub(super) fn read(directory: &Path) -> Self {
-        let mut found = BTreeMap::new();
-        for name in NAMES {
-            let Some(text) = read_bounded(&directory.join(name)) else { continue };
-            // chpst takes the first line, without what is blank at its end; an empty file takes a variable away.
-            let value = text.lines().next().unwrap_or_default().trim_end();
-            if !value.is_empty() {
-                found.insert(name, value.to_owned());
+    /// The variables in a directory. None: there is no such directory.
+    pub(super) fn read(directory: &Path) -> Option<Self> {
+        match fs::metadata(directory) {
+            Ok(found) if !found.is_dir() => return None,
+            Err(error) if is_missing(&error) => return None,
+            Err(error) => {
+                let unknown = [HTTP, HTTPS, EXCEPTIONS, ALL].concat().into_iter().collect();
+                let unread = Some(Unread::new(directory, error));
+                return Some(Environment { unknown, unread, ..Environment::default() });
+            }
+            Ok(_) => {}
+        }
+        let mut found = Environment::default();
+        for name in [HTTP, HTTPS, EXCEPTIONS, ALL].concat() {
+            match read::text(&directory.join(name)) {
+                Ok(None) => {}
+                Ok(Some(text)) => {
+                    // chpst takes the first line, without what is blank at its end; an empty file takes a variable away.
+                    let value = text.lines().next().unwrap_or_default().trim_end();
+                    if !value.is_empty() {
+                        found.values.insert(name, value.to_owned());
+                    }
+                }
+                Err(unread) => {
+                    found.unknown.insert(name);
+                    found.unread.get_or_insert(unread);
+                }
             }
         }
-        Environment(found)
+        Some(found)
     }
 
     fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+        self.values.get(name).map(String::as_str)
     }
 
-    /// Whether one of its variables names a proxy.
-    pub(super) fn has_a_proxy(&self) -> bool {
-        ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy"]
-            .iter()
-            .any(|name| self.0.contains_key(name))
+    /// What could not be read of it.
+    pub(super) fn unread(&self) -> Option<&Unread> {
+        self.unread.as_ref()
     }
 
-    /// What it lacks: of the variables, and of `no_proxy` the hosts in `direct` and those that every client should name.
-    pub(super) fn problems(&self, settings: &Settings, direct: &[Host]) -> Vec<Problem> {
+    /// Whether nothing of it could be read.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.unread.is_some() && self.values.is_empty()
+    }
+
+    /// Whether one of its variables names a proxy. None: that could not be read.
+    pub(super) fn has_a_proxy(&self) -> Option<bool> {
+        let names = [HTTP, HTTPS, ALL].concat();
+        if names.iter().any(|name| self.values.contains_key(name)) {
+            return Some(true);
+        }
+        if names.iter().any(|name| self.unknown.contains(name)) { None } else { Some(false) }
+    }
+
+    /// What it lacks: of the variables, and of `no_proxy` the hosts that it must name. Of what could not be read nothing is said.
+    pub(super) fn problems(&self, settings: &Settings, exceptions: Exceptions<'_>) -> Vec<Problem> {
         let mut problems = Vec::new();
-        let url = settings.proxy.url();
-        for (name, capital) in [("http_proxy", "HTTP_PROXY"), ("https_proxy", "HTTPS_PROXY")] {
-            match self.get(name) {
-                None => problems.push(Problem::Missing {
-                    name,
-                    value: url.clone(),
-                    capitals: self.get(capital).is_some(),
-                }),
-                Some(found) => problems.extend(Self::differs(name, found, settings)),
+        for variable in [HTTP, HTTPS] {
+            let [name, capital] = variable;
+            let value = settings.proxy.url();
+            if self.get(name).is_none() && !self.unknown.contains(name) {
+                let what = What::Missing { capitals: self.get(capital).is_some() };
+                problems.push(Problem { what, variable, value: value.clone() });
             }
-            // Go and Ruby read the capitals, too, and some programs read them first.
-            if let Some(found) = self.get(capital) {
-                problems.extend(Self::differs(capital, found, settings));
+            for (name, found) in self.both(variable) {
+                let what = differs(name, found, settings);
+                problems.extend(what.map(|what| Problem { what, variable, value: value.clone() }));
             }
         }
-        let wanted = settings.exceptions.list();
-        let Some(list) = self.get("no_proxy") else {
-            let mut value = wanted;
-            for host in direct {
-                value += &format!(",{}", bare(host));
-            }
-            problems.push(Problem::Missing {
-                name: "no_proxy",
-                value,
-                capitals: self.get("NO_PROXY").is_some(),
-            });
-            return problems;
-        };
+        self.exceptions(settings, exceptions, &mut problems);
+        problems
+    }
+
+    /// The values of a variable that are there, the lower case first.
+    fn both(&self, variable: Both) -> impl Iterator<Item = (&'static str, &str)> {
+        variable.into_iter().filter_map(move |name| Some((name, self.get(name)?)))
+    }
+
+    fn exceptions(&self, settings: &Settings, wanted: Exceptions<'_>, problems: &mut Vec<Problem>) {
         let mut must: Vec<Host> = ["localhost", "127.0.0.1", "169.254.169.254"]
             .iter()
             .filter_map(|host| Host::parse(host).ok())
             .collect();
-        must.extend(direct.iter().cloned());
-        let hosts: Vec<String> = must.iter().filter(|host| !exempts(list, host)).map(bare).collect();
-        if !hosts.is_empty() {
-            problems.push(Problem::NotExempt { hosts, list: list.to_owned() });
-        }
-        problems
-    }
-
-    /// Whether a variable leads to another proxy, or is written so that not all programs read it.
-    fn differs(name: &'static str, found: &str, settings: &Settings) -> Option<Problem> {
-        let value = settings.proxy.url();
-        let shown = without_password(found);
-        let Some((scheme, rest)) = found.split_once("://") else {
-            return Some(Problem::Scheme { name, found: shown, value });
+        must.extend(wanted.direct.iter().cloned());
+        let lacks = |list: &str| -> Vec<String> {
+            must.iter().filter(|host| !exempts(list, host)).map(bare).collect()
         };
-        let place = rest.rsplit('@').next().unwrap_or(rest);
-        let there = ProxyUrl::parse(&format!("{scheme}://{place}"), None);
-        let same = there.as_ref().is_ok_and(|there| {
-            there.tls == settings.proxy.tls
-                && there.host == settings.proxy.host
-                && there.port == settings.proxy.port
-        });
-        (!same).then_some(Problem::Elsewhere { name, found: shown, value })
+        // What both letter cases should be: the list that is there, with what it lacks and without what it must not have.
+        let list = self.both(EXCEPTIONS).next().map(|(_, list)| list.to_owned());
+        let list = list.unwrap_or_else(|| settings.exceptions.list());
+        let entries = list.split([',', ' ', '\t']).filter(|entry| !entry.is_empty());
+        let kept: Vec<&str> = entries.filter(|entry| !exempts(entry, wanted.mirror)).collect();
+        let kept = kept.join(",");
+        let lacking = lacks(&kept);
+        let value = [kept].into_iter().chain(lacking).filter(|part| !part.is_empty());
+        let value = value.collect::<Vec<_>>().join(",");
+        let mut tell = |what| problems.push(Problem { what, variable: EXCEPTIONS, value: value.clone() });
+        let [name, capital] = EXCEPTIONS;
+        if self.get(name).is_none() && !self.unknown.contains(name) {
+            tell(What::Missing { capitals: self.get(capital).is_some() });
+        }
+        // Both letter cases in one sentence, if they lack the same.
+        let mut told: Vec<(Vec<&'static str>, Vec<String>)> = Vec::new();
+        for (name, list) in self.both(EXCEPTIONS) {
+            let hosts = lacks(list);
+            match told.iter_mut().find(|(_, known)| *known == hosts) {
+                _ if hosts.is_empty() => {}
+                Some((names, _)) => names.push(name),
+                None => told.push((vec![name], hosts)),
+            }
+        }
+        told.into_iter().for_each(|(names, hosts)| tell(What::NotExempt { names, hosts }));
+        let names: Vec<&'static str> = self
+            .both(EXCEPTIONS)
+            .filter(|(_, list)| exempts(list, wanted.mirror))
+            .map(|(name, _)| name)
+            .collect();
+        if !names.is_empty() {
+            tell(What::Exempt { names, host: bare(wanted.mirror) });
+        }
     }
+}
+
+/// Whether a variable leads to another proxy, or is written so that not all programs read it.
+fn differs(name: &'static str, found: &str, settings: &Settings) -> Option<What> {
+    let shown = without_password(found);
+    let Some((scheme, rest)) = found.split_once("://") else {
+        return Some(What::Scheme { name, found: shown });
+    };
+    let place = rest.rsplit('@').next().unwrap_or(rest);
+    let there = ProxyUrl::parse(&format!("{scheme}://{place}"), None);
+    let same = there.as_ref().is_ok_and(|there| {
+        there.tls == settings.proxy.tls
+            && there.socks == settings.proxy.socks
+            && there.host == settings.proxy.host
+            && there.port == settings.proxy.port
+    });
+    (!same).then_some(What::Elsewhere { name, found: shown })
 }
 
 /// A proxy's URL as it may be shown.
@@ -171,33 +248,39 @@ fn exempts(list: &str, host: &Host) -> bool {
 }
 
 impl Problem {
-    /// What to write into the part's hash.
-    pub(super) fn line(&self) -> String {
-        let (name, value) = match self {
-            Problem::Missing { name, value, .. }
-            | Problem::Elsewhere { name, value, .. }
-            | Problem::Scheme { name, value, .. } => (*name, value.clone()),
-            Problem::NotExempt { hosts, list } => ("no_proxy", format!("{list},{}", hosts.join(","))),
-        };
-        format!("{} => {}", ruby(name), ruby(&value))
+    /// What to write into the part's hash: both letter cases, because one client or the other reads either.
+    pub(super) fn lines(&self) -> [String; 2] {
+        self.variable.map(|name| format!("{} => {}", ruby(name), ruby(&self.value)))
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Problem::Missing { name, capitals: false, .. } => write!(f, "{name} is not set"),
-            Problem::Missing { name, capitals: true, .. } => {
+        let [variable, _] = self.variable;
+        match &self.what {
+            What::Missing { capitals: false } => write!(f, "{variable} is not set"),
+            What::Missing { capitals: true } => {
                 write!(
                     f,
-                    "{name} is set in capitals alone, which git does not read of http_proxy and some programs of none"
+                    "{variable} is set in capitals alone, which git does not read of http_proxy and some programs of none"
                 )
             }
-            Problem::Elsewhere { name, found, .. } => write!(f, "{name} leads to {found}"),
-            Problem::Scheme { name, found, .. } => {
+            What::Elsewhere { name, found } => write!(f, "{name} leads to {found}"),
+            What::Scheme { name, found } => {
                 write!(f, "{name} is {found}, without http://, which Ruby does not read")
             }
-            Problem::NotExempt { hosts, .. } => write!(f, "no_proxy does not name {}", hosts.join(" and ")),
+            What::NotExempt { names, hosts } => {
+                let does = if names.len() > 1 { "do" } else { "does" };
+                write!(f, "{} {does} not name {}", names.join(" and "), hosts.join(" and "))
+            }
+            What::Exempt { names, host } => {
+                let verb = if names.len() > 1 { "name" } else { "names" };
+                write!(
+                    f,
+                    "{} {verb} the mirror's host {host}, which so goes out without the proxy",
+                    names.join(" and ")
+                )
+            }
         }
     }
 }

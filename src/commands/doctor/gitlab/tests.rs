@@ -189,10 +189,54 @@ const MISSING: &[Case] = &[
         &["https_proxy leads to https://egressd.example.internal:3128"],
     ),
     (
+        "the proxy in the letter case that Go reads first",
+        |host| host.set("gitaly", "HTTPS_PROXY", "http://squid.example.internal:3128"),
+        "gitaly",
+        &[
+            ": HTTPS_PROXY leads to http://squid.example.internal:3128",
+            "'https_proxy' => 'http://egressd.example.internal:3128', 'HTTPS_PROXY' => 'http://egressd.example.internal:3128'",
+        ],
+    ),
+    (
         "no_proxy",
         |host| host.unset("gitlab-workhorse", "no_proxy"),
         "workhorse",
-        &["no_proxy is not set", "'no_proxy' => 'localhost,"],
+        &["no_proxy is not set", "'no_proxy' => 'localhost,", "'NO_PROXY' => 'localhost,"],
+    ),
+    (
+        "what the right no_proxy has in a stale NO_PROXY",
+        |host| host.set("gitlab-workhorse", "NO_PROXY", "localhost,127.0.0.1,169.254.169.254"),
+        "workhorse",
+        &[
+            "NO_PROXY does not name gitlab.example.com and gitaly.example.internal and 10.20.0.9: ",
+            ",10.20.0.9', 'NO_PROXY' => 'localhost,",
+        ],
+    ),
+    (
+        "the same in both letter cases",
+        |host| {
+            for name in ["no_proxy", "NO_PROXY"] {
+                host.set("gitlab-rails", name, "localhost,127.0.0.1,gitlab.example.com,10.0.0.0/8");
+            }
+        },
+        "rails",
+        &[
+            "no_proxy and NO_PROXY do not name 169.254.169.254 and gitaly.example.internal: ",
+            "'no_proxy' => 'localhost,127.0.0.1,gitlab.example.com,10.0.0.0/8,169.254.169.254,gitaly.example.internal', 'NO_PROXY'",
+        ],
+    ),
+    (
+        "the way of the mirror through the proxy",
+        |host| {
+            let list = host.settings.exceptions.list();
+            host.set("gitaly", "NO_PROXY", &format!("{list},.amazonaws.com"));
+        },
+        "gitaly",
+        &[
+            "NO_PROXY names the mirror's host git-codecommit.ap-northeast-1.amazonaws.com, which so goes out without",
+            "'NO_PROXY' => 'localhost,",
+            ",10.20.0.9', then gitlab-ctl reconfigure",
+        ],
     ),
     (
         "GitLab's own host in no_proxy",
@@ -309,19 +353,118 @@ fn a_host_of_one_part_alone_is_examined_for_that_part() {
     let host = Omnibus::whole();
     host.remove("opt/gitlab/etc/gitlab-rails");
     host.remove("opt/gitlab/etc/gitlab-workhorse");
-    host.remove("etc/gitlab/gitlab.rb");
+    host.write("etc/gitlab/gitlab.rb", "gitlab_rails['internal_api_url'] = 'https://gitlab.example.com'\n");
     host.set("registry", "SSL_CERT_DIR", "/opt/gitlab/embedded/ssl/certs/");
     let (fine, findings) = host.examined(usual);
     let seen: Vec<_> = findings.iter().map(|finding| (finding.what, finding.state)).collect();
     use FindingState::{Fine, Open};
-    assert_eq!(seen, [("gitaly", Fine), ("registry", Open), ("resolves", Open), ("trusted", Fine)]);
-    assert!(fine && findings[0].text.contains("no external_url"), "{findings:#?}");
+    let want = |gitaly| [("gitaly", gitaly), ("registry", Open), ("resolves", Open), ("trusted", Fine)];
+    assert_eq!((fine, &*seen), (true, &want(Fine)[..]), "{findings:#?}");
+    host.forget("gitaly", "gitlab.example.com");
+    assert!(!host.examined(usual).0, "the host of internal_api_url is GitLab's own");
+    // Without the file, or with one that says nothing, nobody knows what belongs into no_proxy.
+    host.set("gitaly", "no_proxy", &host.settings.exceptions.list());
+    for (text, words) in [
+        (
+            Some("external_url ENV['URL']\n"),
+            "own host is not known: /etc/gitlab/gitlab.rb has no external_url",
+        ),
+        (None, "is not known: there is no "),
+    ] {
+        match text {
+            Some(text) => host.write("etc/gitlab/gitlab.rb", text),
+            None => host.remove("etc/gitlab/gitlab.rb"),
+        }
+        let (fine, findings) = host.examined(usual);
+        let seen: Vec<_> = findings.iter().map(|finding| (finding.what, finding.state)).collect();
+        assert_eq!((fine, &*seen), (true, &want(Open)[..]), "{findings:#?}");
+        assert!(findings[0].text.contains(words), "{findings:#?}");
+    }
     host.remove("opt/gitlab/etc");
     let (fine, findings) = host.examined(usual);
     assert!(
         !fine && findings.len() == 1 && findings[0].text.contains("no host of GitLab Omnibus"),
         "{findings:#?}"
     );
+}
+
+/// Where Gitaly is decides what belongs into `no_proxy` of its clients.
+#[test]
+fn where_gitalys_address_is_not_known_its_clients_are_not_called_right() {
+    let unknown = |answer: fn() -> Lookup| {
+        move |name: &str| if name == "gitaly.example.internal" { answer() } else { usual(name) }
+    };
+    let failed: fn() -> Lookup = || Lookup::Failed(io::Error::other("no such name"));
+    let cases: [(fn() -> Lookup, Option<&str>, &str); 4] = [
+        (failed, None, "gitaly.example.internal could not be looked up here (no such name)"),
+        (
+            || Lookup::Late,
+            None,
+            "gitaly.example.internal could not be looked up here (no answer within 15 s)",
+        ),
+        (
+            failed,
+            Some("'gitaly_address' => \"tcp://#{gitaly}:8075\""),
+            "gitlab.rb computes it in `'gitaly_address'",
+        ),
+        (failed, Some("'gitaly_address' => gitaly"), "gitlab.rb computes it in "),
+    ];
+    for (answer, line, words) in cases {
+        let host = Omnibus::whole();
+        if let Some(line) = line {
+            host.write(
+                "etc/gitlab/gitlab.rb",
+                &format!("external_url 'https://gitlab.example.com'\n{line}\n"),
+            );
+        }
+        let (fine, findings) = host.examined(unknown(answer));
+        use FindingState::{Fine, Open};
+        let seen: Vec<_> = findings.iter().map(|finding| finding.state).collect();
+        assert_eq!((fine, &*seen), (true, &[Fine, Open, Open, Fine, Fine][..]), "{findings:#?}");
+        for finding in findings.get(1..3).expect("rails and workhorse") {
+            assert!(finding.text.contains("Gitaly's address is not known"), "{finding}");
+            assert!(finding.text.contains(words), "{words}: {finding}");
+        }
+    }
+}
+
+/// Each file and directory that is read, made unreadable, for root too: a symbolic link to itself.
+#[test]
+fn what_cannot_be_read_is_neither_right_nor_missing() {
+    let mut paths: Vec<String> = [
+        "etc/gitlab/gitlab.rb",
+        "etc/gitlab/trusted-certs",
+        "etc/gitlab/trusted-certs/egressd-inspection.crt",
+        "opt/gitlab/embedded/ssl/certs",
+        "opt/gitlab/embedded/ssl/certs/0123abcd.0",
+        "opt/gitlab/etc",
+        "etc/gitconfig",
+    ]
+    .map(str::to_owned)
+    .into();
+    for part in ["gitaly", "gitlab-rails", "gitlab-workhorse"] {
+        paths.push(format!("opt/gitlab/etc/{part}/env"));
+        for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+            paths.push(format!("opt/gitlab/etc/{part}/env/{name}"));
+        }
+    }
+    for path in paths {
+        let host = Omnibus::whole();
+        let place = host.files.path().join(&path);
+        if place.exists() {
+            host.remove(&path);
+        }
+        std::os::unix::fs::symlink(&place, &place).expect("a link");
+        let (fine, findings) = host.examined(usual);
+        let open = findings.iter().filter(|finding| finding.state == FindingState::Open);
+        let told: Vec<&Finding> = open.filter(|found| found.text.contains(" could not be read (")).collect();
+        assert!(fine && !told.is_empty(), "{path}: {findings:#?}");
+        assert!(!findings.iter().any(|finding| finding.text.contains("not set")), "{path}: {findings:#?}");
+        assert!(
+            told.iter()
+                .all(|found| found.text.contains("is not known") || found.text.contains("are not known"))
+        );
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::environment::read_bounded;
+use super::read::{self, Unread, is_missing};
 use crate::commands::doctor::finding::{Finding, FindingState, finding};
 use crate::transport::tls::authorities::Authorities;
 use crate::words::io_error::reason;
@@ -44,18 +44,41 @@ pub(crate) fn inspection_root(file: &Path) -> Result<InspectionRoot, String> {
     }
 }
 
-/// The certificates of each file in a directory. What cannot be read holds none.
-fn certificates(directory: &Path) -> Vec<(PathBuf, Vec<CertificateDer<'static>>)> {
-    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
-    let mut files: Vec<PathBuf> =
-        entries.map(|entry| entry.path()).filter(|path| path.is_file()).take(MOST_FILES).collect();
-    files.sort();
-    let read = |path: PathBuf| {
-        let text = read_bounded(&path).unwrap_or_default();
-        let found = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
-        (path, found)
+/// What a directory holds.
+#[derive(Default)]
+struct Held {
+    /// Each file with its certificates.
+    files: Vec<(PathBuf, Vec<CertificateDer<'static>>)>,
+    /// The directory or the first file that could not be read.
+    unread: Option<Unread>,
+}
+
+/// The certificates of each file in a directory. One that is not there holds none.
+fn certificates(directory: &Path) -> Held {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if is_missing(&error) => return Held::default(),
+        Err(error) => {
+            return Held { unread: Some(Unread::new(directory, error)), ..Held::default() };
+        }
     };
-    files.into_iter().map(read).collect()
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_dir()).take(MOST_FILES).collect();
+    files.sort();
+    let mut held = Held::default();
+    for path in files {
+        match read::text(&path) {
+            Ok(text) => {
+                let text = text.unwrap_or_default();
+                let found = CertificateDer::pem_slice_iter(text.as_bytes()).filter_map(Result::ok).collect();
+                held.files.push((path, found));
+            }
+            Err(unread) => {
+                held.unread.get_or_insert(unread);
+            }
+        }
+    }
+    held
 }
 
 fn is_ours(certificate: &CertificateDer<'_>) -> bool {
@@ -64,16 +87,22 @@ fn is_ours(certificate: &CertificateDer<'_>) -> bool {
     })
 }
 
-/// The finding about it.
-pub(super) fn trusted(root: &Path, wanted: Option<&InspectionRoot>) -> Finding {
+/// The finding about it. `run` is the command that is to run as root if something cannot be read.
+pub(super) fn trusted(root: &Path, wanted: Option<&InspectionRoot>, run: &str) -> Finding {
     let told = |state, text: String| finding("trusted", state, text);
     let (given, linked) = (root.join("etc/gitlab/trusted-certs"), root.join("opt/gitlab/embedded/ssl/certs"));
     let matches = |certificate: &CertificateDer<'static>| match wanted {
         Some(wanted) => *certificate == wanted.certificate,
         None => is_ours(certificate),
     };
-    let in_given = certificates(&given).into_iter().find(|(_, found)| found.iter().any(matches));
-    let Some((file, found)) = in_given else {
+    let in_given = certificates(&given);
+    let matching = in_given.files.into_iter().find(|(_, found)| found.iter().any(matches));
+    let Some((file, found)) = matching else {
+        if let Some(unread) = in_given.unread {
+            let text =
+                format!("whether GitLab trusts the root of inspection is not known: {}", unread.told(run));
+            return told(FindingState::Open, text);
+        }
         let file = wanted.map_or_else(|| "root.crt".to_owned(), |wanted| wanted.file.display().to_string());
         let line = format!(
             "install -m 644 {file} /etc/gitlab/trusted-certs/egressd-inspection.crt && gitlab-ctl reconfigure, on every node"
@@ -100,7 +129,15 @@ pub(super) fn trusted(root: &Path, wanted: Option<&InspectionRoot>) -> Finding {
         );
         return told(FindingState::Wrong, text);
     }
-    if !certificates(&linked).iter().any(|(_, found)| found.iter().any(matches)) {
+    let in_linked = certificates(&linked);
+    if !in_linked.files.iter().any(|(_, found)| found.iter().any(matches)) {
+        if let Some(unread) = in_linked.unread {
+            let text = format!(
+                "{shown} is there; whether GitLab has taken it over is not known: {}",
+                unread.told(run)
+            );
+            return told(FindingState::Open, text);
+        }
         let text = format!(
             "{shown} is there, but not in {}, where git and Ruby look: gitlab-ctl reconfigure",
             linked.display()
