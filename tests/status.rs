@@ -367,6 +367,38 @@ fn what_belongs_into_no_proxy_gets_no_rule_anywhere() {
     }
 }
 
+/// What `doctor` asks for to be refused gets no rule, and no other client's request for the same hides behind it.
+#[test]
+fn what_doctor_asks_for_to_be_refused_gets_no_rule() {
+    let proxy = Egressd::start(&config(&[]));
+    let (via, admin) = (format!("http://{}", proxy.address()), format!("http://{}", proxy.admin()));
+    let doctor =
+        ["doctor", "--via", &via, "--admin", &admin, "--allowed", "wanted.test", "--denied", "denied.test"];
+    let ran = support::run(&doctor);
+    assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+    for authority in ["denied.test:443", "egressd-doctor.invalid:443"] {
+        connect(&proxy, authority);
+    }
+    let answer = until("each group", || {
+        let answer = api(&proxy, "/api/decisions");
+        (answer["refused"].as_array()?.len() == 5).then_some(answer)
+    });
+    let groups = answer["refused"].as_array().expect("a list");
+    let offered = |target: &str| -> Vec<bool> {
+        let of_target = groups.iter().filter(|group| group["target"] == target);
+        let mut offered: Vec<bool> = of_target.map(|group| !group["allow"].is_null()).collect();
+        offered.sort_unstable();
+        offered
+    };
+    assert_eq!(offered("denied.test:443"), [false, true], "doctor's, and another client's: {answer}");
+    assert_eq!(offered("egressd-doctor.invalid:443"), [false, false], "nobody has that name: {answer}");
+    assert_eq!(offered("wanted.test:443"), [true], "doctor asked for it to pass: {answer}");
+    let mut wire = proxy.connect();
+    wire.send("CONNECT egressd-doctor.invalid:443 HTTP/1.1\r\nHost: egressd-doctor.invalid:443\r\n\r\n");
+    let body = wire.read_reply().body;
+    assert!(body.contains("no rule is needed") && !body.contains("under `allow`"), "{body}");
+}
+
 #[test]
 fn a_request_beyond_its_clients_limit_is_listed_once() {
     let origin = Origin::echo();

@@ -9,12 +9,13 @@ use jiff::Timestamp;
 use super::label_pattern::matches_across_labels;
 use super::names::suffixes;
 use super::no_proxy::no_proxy;
+use super::offer::NoOffer;
 use super::policy::Policy;
 use super::rule::Ports;
 use super::search::{Found, Wrong, ports_for};
 use super::store::{Kind, Rule, RuleId};
 use crate::words::client::Client;
-use crate::words::target::{Host, Method, Target};
+use crate::words::target::{Host, Method, PROBE, Target};
 
 /// For a client that sends an address in place of the name that it was given.
 pub(super) const SEND_NAMES: &str = "make it send the name to the proxy (docs/clients.md, \"Clients that send addresses\"; for grpc-go the target \
@@ -32,6 +33,9 @@ pub(super) fn of(
     found: &Found,
 ) -> (Option<RuleId>, String) {
     let listed = found.names_host();
+    if !listed && target.host.name().is_some_and(|name| name.as_str() == PROBE) {
+        return (None, NoOffer::Probe.to_string());
+    }
     match no_proxy(&target.host).filter(|entry| entry.why.is_certain() || !listed) {
         None => nearest(policy, target, wrong, found),
         Some(entry) if listed => {

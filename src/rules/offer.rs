@@ -14,7 +14,7 @@ use super::address::{embedded_v4, prohibited};
 use super::no_proxy::{NoProxy, no_proxy};
 use super::options::RuleOptions;
 use super::rule::{Ports, RuleText, Scheme};
-use crate::words::target::{Host, Method, Port, Target};
+use crate::words::target::{Host, Method, PROBE, Port, Target};
 
 /// The scheme that is offered for a tunnel to port 80.
 const TUNNEL_TO_80: Scheme = Scheme::Http;
@@ -126,6 +126,8 @@ pub enum NoOffer {
     NoProxy(NoProxy),
     /// No rule can open the address, by its name in the registry.
     Closed(IpAddr, &'static str),
+    /// `doctor` asks for it, or lets a client ask.
+    Probe,
     /// The host cannot be written as a rule.
     Unwritable(String),
 }
@@ -135,6 +137,10 @@ impl fmt::Display for NoOffer {
         match self {
             NoOffer::NoProxy(no_proxy) => no_proxy.fmt(f),
             NoOffer::Closed(address, why) => write!(f, "no rule can open {address} ({why})"),
+            NoOffer::Probe => write!(
+                f,
+                "`egressd doctor` asks for {PROBE} to be refused: nobody has that name, and no rule is needed"
+            ),
             NoOffer::Unwritable(why) => write!(f, "no rule can be written for it: {why}"),
         }
     }
@@ -146,6 +152,9 @@ impl fmt::Display for NoOffer {
 /// # Errors
 /// Why there is none.
 pub fn offer(target: &Target, inside: Inside, listed: bool, opened: &[IpNet]) -> Result<Offer, NoOffer> {
+    if target.host.name().is_some_and(|name| name.as_str() == PROBE) {
+        return Err(NoOffer::Probe);
+    }
     if let Some(found) = no_proxy(&target.host)
         && (found.why.is_certain() || !listed)
     {

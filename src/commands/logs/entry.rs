@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::telemetry::record::Event;
 use crate::words::outcome::Decision;
-use crate::words::target::Target;
+use crate::words::target::{DOCTOR, PROBE, Target};
 
 /// What one line says: the fields that the commands use.
 #[derive(Clone, Copy, Default, Debug)]
@@ -144,6 +144,14 @@ impl Entry<'_> {
         }
         let authority = text.strip_prefix("http://")?.split(['/', '?', '#']).next()?;
         Target::http(authority).ok()
+    }
+
+    /// Whether `doctor` asked for it, or let a client ask; or a client did that sends its `User-Agent`.
+    pub fn by_doctor(&self) -> bool {
+        let is_probe = |target: &Target| target.host.name().is_some_and(|name| name.as_str() == PROBE);
+        self.user_agent.is_some_and(|agent| agent.raw().starts_with(DOCTOR))
+            || (self.target.is_some_and(|target| target.raw().contains(PROBE))
+                && self.asked().as_ref().is_some_and(is_probe))
     }
 
     /// Target and path of a request inside a tunnel, and whether it came inside the tunnel's TLS. None: the target is not

@@ -56,7 +56,7 @@ use crate::commands::logs::{Entry, Stands};
 use crate::rules::Scheme;
 use crate::rules::no_proxy::NoProxy;
 use crate::words::outcome::Reason;
-use crate::words::target::{DOCTOR, Host, Method, PROBE, Port, Target};
+use crate::words::target::{Host, Method, PROBE, Port, Target};
 
 /// Most distinct targets of clients that are kept of those let through; half as many of each other kind.
 const MOST: usize = 100_000;
@@ -131,7 +131,7 @@ impl Suggestion {
         let stands = entry.stands();
         match stands {
             Stands::More => return,
-            Stands::Inside if !by_doctor(entry) => return self.add_inside(entry),
+            Stands::Inside if !entry.by_doctor() => return self.add_inside(entry),
             Stands::Inside | Stands::Passed | Stands::Refused | Stands::Withdrawn => {}
         }
         if matches!(stands, Stands::Passed | Stands::Refused) {
@@ -140,7 +140,7 @@ impl Suggestion {
         }
         let asked = entry.asked();
         let is_probe = |target: &Target| matches!(&target.host, Host::Name(name) if name.as_str() == PROBE);
-        if by_doctor(entry) || asked.as_ref().is_some_and(is_probe) {
+        if entry.by_doctor() {
             return self.leave_out(Why::Doctor, asked.as_ref().filter(|target| !is_probe(target)));
         }
         let Some(target) = asked else {
@@ -265,9 +265,4 @@ impl Suggestion {
             }
         }
     }
-}
-
-/// Whether `doctor` sent it, or a client that says so.
-fn by_doctor(entry: &Entry<'_>) -> bool {
-    entry.user_agent.is_some_and(|agent| agent.decoded().starts_with(DOCTOR))
 }

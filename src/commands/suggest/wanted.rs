@@ -91,6 +91,7 @@ pub(super) fn wanted(
         Err(NoOffer::NoProxy(found)) => Err(NoRule::NoProxy(found)),
         Err(NoOffer::Closed(..)) => Err(Why::Failed(Reason::AddressProhibited.into()).into()),
         Err(NoOffer::Unwritable(_)) => Err(Why::Other.into()),
+        Err(NoOffer::Probe) => Err(Why::Doctor.into()),
     }
 }
 

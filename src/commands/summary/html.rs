@@ -56,6 +56,8 @@ impl Summary {
         let (reached, refused_pushes) = (&self.pushes.reached, &self.pushes.refused);
         table(&mut page, "Refs pushed", "who, where, what", reached, top, Tally::requests);
         table(&mut page, "Pushes refused", "who, where, what", refused_pushes, top, Tally::requests);
+        let by = "or by a client that sends its User-Agent, and refused: counted nowhere else";
+        table(&mut page, "Asked by egressd doctor", by, &self.doctor, top, Tally::requests);
         page.push_str("</body></html>\n");
         page
     }

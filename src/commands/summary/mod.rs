@@ -49,6 +49,9 @@ const NOBODY: &str = "unknown";
 /// Distinct policies and rules that are kept: only the operator names those.
 const MOST_RULES: usize = 10_000;
 
+/// Distinct targets of `doctor` that are kept.
+const MOST_OF_DOCTOR: usize = 1_000;
+
 /// Recorded requests, added up.
 #[derive(Clone, Debug)]
 pub struct Summary {
@@ -80,6 +83,9 @@ pub struct Summary {
     pub pushes: Pushes,
     /// By time.
     pub bins: Bins,
+    /// What `doctor` asked for and was refused, by target and client: it was to be refused. Nothing that passed is here, because any
+    /// client may send its `User-Agent`.
+    pub doctor: Counter,
     /// Tunnels that opened, and those that ended.
     pub opened: u64,
     ended: u64,
@@ -104,6 +110,7 @@ impl Default for Summary {
             inside: Inside::default(),
             pushes: Pushes::default(),
             bins: Bins::default(),
+            doctor: Counter::new(MOST_OF_DOCTOR),
             opened: 0,
             ended: 0,
             left_out: 0,
@@ -125,6 +132,9 @@ impl Summary {
             return self.inside.add(entry);
         }
         let counted_as = counted_as(entry);
+        if stands == Stands::Refused && entry.by_doctor() {
+            return self.add_of_doctor(entry, counted_as);
+        }
         self.modes.add(entry, counted_as == Some(CountedAs::WouldDeny));
         let ends = matches!(entry.event, Some(Event::Close | Event::Http)) || stands == Stands::Withdrawn;
         match entry.event {
@@ -185,6 +195,13 @@ impl Summary {
         if let Some(name) = rule_name(entry, counted_as) {
             self.rules.add(&name, &one);
         }
+    }
+
+    fn add_of_doctor(&mut self, entry: &Entry<'_>, counted_as: Option<CountedAs>) {
+        let target = entry.asked().map_or_else(|| NOBODY.to_owned(), |target| target.to_string());
+        let client = entry.client_ip().map_or_else(|| NOBODY.to_owned(), |client| client.to_string());
+        let one = Tally::of(counted_as, entry.sent, entry.received, entry.time, entry.brief);
+        self.doctor.add(&format!("{target} from {client}"), &one);
     }
 
     /// Rules that were used, but not in the last 30 days of the log, with the time of their last use; the longest unused first.

@@ -39,6 +39,46 @@ fn each_request_counts_once_and_bytes_where_it_ended() {
     assert_eq!(summary.reasons.get("host_not_allowed"), Some(&2));
 }
 
+/// What `doctor` is refused, it asked to be refused. What passes counts, whoever sends it: any client may send that User-Agent.
+#[test]
+fn what_doctor_asked_for_is_no_refusal_and_hides_nothing_that_passed() {
+    let line = |event: &str, target: &str, agent: &str| {
+        let decision = if event == "open" { "allow" } else { "deny" };
+        format!(
+            r#"{{"time":"2026-03-01T12:03:00.000000Z","event":"{event}","client":"10.0.0.9:1","method":"CONNECT","target":"{target}","policy":"p","decision":"{decision}","reason":"host_not_allowed","sent":null,"user_agent":"{agent}"}}"#
+        ) + "\n"
+    };
+    let doctor = "egressd-doctor/0.1.0 (expects a refusal)";
+    let log = [
+        line("deny", "example.com:443", doctor),
+        line("deny", "example.com:443", "curl/8.1"),
+        line("deny", "egressd-doctor.invalid:443", "git/2.47"),
+        line("open", "git.example:443", "egressd-doctor/0.1.0"),
+        line("open", "evil.example:443", doctor),
+    ]
+    .concat();
+    let summary = read(&log);
+    assert_eq!((summary.all.passed, summary.all.denied), (2, 1));
+    assert_eq!(summary.reasons.get("host_not_allowed"), Some(&1));
+    let names = |counter: &Counter| -> Vec<String> {
+        counter.top(9, Tally::requests).iter().map(|(name, _)| (*name).to_owned()).collect()
+    };
+    assert_eq!(names(&summary.refused), ["example.com:443"]);
+    assert_eq!(names(&summary.reached), ["evil.example:443", "git.example:443"]);
+    assert_eq!(
+        names(&summary.doctor),
+        ["egressd-doctor.invalid:443 from 10.0.0.9", "example.com:443 from 10.0.0.9"]
+    );
+    for told in [summary.to_text(9), summary.to_html(&[], jiff::Timestamp::UNIX_EPOCH, 9)] {
+        assert!(told.contains("egressd-doctor.invalid:443 from 10.0.0.9"), "{told}");
+        assert!(
+            told.contains("or a client that sends its User-Agent")
+                || told.contains("or by a client that sends")
+        );
+    }
+    assert!(!read(LOG).to_text(9).contains("doctor"));
+}
+
 #[test]
 fn records_that_the_log_left_out_count_by_reason() {
     let line = |reason: &str, suppressed: &str| {

@@ -71,7 +71,9 @@ impl Summary {
         table(out, "refused inside tunnels", refused, top, Tally::requests)?;
         reasons(out, "refused, would be refused, or failed inside tunnels, by reason", inside)?;
         table(out, "refs pushed: who, where, what", &self.pushes.reached, top, Tally::requests)?;
-        table(out, "pushes refused: who, where, what", &self.pushes.refused, top, Tally::requests)
+        table(out, "pushes refused: who, where, what", &self.pushes.refused, top, Tally::requests)?;
+        let of_doctor = "asked by egressd doctor, or a client that sends its User-Agent, and refused: counted nowhere else";
+        table(out, of_doctor, &self.doctor, top, Tally::requests)
     }
 
     /// Targets that were refused, with the reasons, the clients and the policies.

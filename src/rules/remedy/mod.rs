@@ -15,7 +15,7 @@ pub use self::recorded::Recorded;
 use crate::rules::advice::SEND_NAMES;
 use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::http_request::judge;
-use crate::rules::lint;
+use crate::rules::lint::{self, LintKind};
 use crate::rules::no_proxy::{self, no_proxy};
 use crate::rules::offer::{Inside, NoOffer, Offer, clear_at_first, entry, offer, rule_text, to_open};
 use crate::rules::options::{Ech, RuleOptions};
@@ -488,5 +488,6 @@ fn doubts(text: &str, options: &RuleOptions) -> Vec<String> {
     let Ok(policy) = builder.build() else { return Vec::new() };
     // When it expires is for its owner to know.
     let found = lint::lint(&Policies::new(vec![policy]), Timestamp::MIN);
-    found.into_iter().map(|lint| lint.text).collect()
+    // The scheme is that of what the tunnel carried, or of what is usual on its port.
+    found.into_iter().filter(|lint| lint.kind != LintKind::OtherProtocol).map(|lint| lint.text).collect()
 }

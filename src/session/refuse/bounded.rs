@@ -56,6 +56,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         identity: None,
         sni: None,
         auth_scheme: None,
+        expected: false,
     });
     if has_place {
         write(listener, shared, (id, reason), who, in_clear, None, None);

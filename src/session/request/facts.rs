@@ -27,7 +27,7 @@ use crate::wire::head::{Head, RefusedHead, RequestTarget, Version};
 use crate::words::client::{Client, Protocol};
 use crate::words::git::RefChange;
 use crate::words::outcome::{Class, Decision};
-use crate::words::target::Target;
+use crate::words::target::{Target, expects_refusal};
 
 /// Everything the log may say about a request. Boxed, because a tunnel keeps it for hours.
 #[derive(Debug)]
@@ -204,6 +204,7 @@ impl Facts {
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
             auth_scheme: self.auth_scheme,
+            expected: self.asks.user_agent.as_deref().is_some_and(expects_refusal),
         }
     }
 

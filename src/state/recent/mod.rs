@@ -97,6 +97,8 @@ pub struct Refusal<'a> {
     pub sni: Option<&'a str>,
     /// The scheme of credentials that were refused.
     pub auth_scheme: Option<AuthScheme>,
+    /// The client said that it asked to be refused, as `doctor` does.
+    pub expected: bool,
 }
 
 /// A request on a connection that a rule allows.
@@ -149,6 +151,8 @@ pub struct Group {
     pub recognised: Option<Box<str>>,
     /// What the last one's client was told, and the entry that would have let it pass, if it is not too long to be kept.
     pub told: Option<(Box<str>, Option<Box<str>>)>,
+    /// Its clients said that they asked to be refused. Any client can say so, and these are in no group with others.
+    pub expected: bool,
     /// How often.
     pub count: u64,
     /// The first time.
@@ -237,6 +241,7 @@ impl Table {
             refusal.cause,
             &asked,
             request,
+            refusal.expected,
         ));
         let same = |group: &Group| {
             group.policy.as_ref() == refusal.policy
@@ -244,6 +249,7 @@ impl Table {
                 && group.cause == refusal.cause
                 && group.asked == asked
                 && group.asks() == request
+                && group.expected == refusal.expected
         };
         if self.groups.get(hash).is_some_and(same) {
             return self.groups.change(hash, |group| group.add(refusal));
@@ -302,6 +308,7 @@ impl Group {
             does: request.map_or((None, None), |asks| (asks.operation, asks.account)),
             recognised: None,
             told: None,
+            expected: refusal.expected,
             count: 0,
             first: refusal.at,
             last: refusal.at,

@@ -28,6 +28,7 @@ fn ask(recent: &Recent, second: i64, target: &str, from: u8, reason: Reason) {
         identity: None,
         sni: None,
         auth_scheme: None,
+        expected: false,
     });
 }
 
@@ -84,6 +85,7 @@ fn a_push_is_not_hidden_behind_a_clone_nor_an_account_behind_another() {
             identity: None,
             sni: None,
             auth_scheme: None,
+            expected: false,
         };
         recent.note(&refusal);
     }
@@ -141,6 +143,7 @@ fn a_client_with_many_addresses_and_long_texts_has_one_share() {
             identity: Some(&long),
             sni: Some(&long),
             auth_scheme: None,
+            expected: false,
         });
     }
     let found = recent.groups(Timestamp::from_second(3).expect("a moment"));
@@ -171,6 +174,7 @@ fn what_a_client_writes_is_kept_short_and_printable() {
         identity: Some(&long),
         sni: Some(&"é".repeat(1_000)),
         auth_scheme: None,
+        expected: false,
     });
     let group = recent.groups(Timestamp::UNIX_EPOCH).remove(0).1;
     let AskedFor::Malformed(text) = &group.asked else { panic!("{:?}", group.asked) };

@@ -178,6 +178,10 @@ fn shown(one: &Listed, shared: &Shared, now: Timestamp) -> RefusedGroup {
 
 fn remedy(group: &Group, target: &Target, reason: Reason, shared: &Shared, now: Timestamp) -> Remedy {
     let config = shared.current.load();
+    if group.expected {
+        let advice = "`egressd doctor` asked for it to be refused, or a client that sends its User-Agent: no rule is needed";
+        return Remedy { advice: Some(advice.to_owned()), ..Remedy::default() };
+    }
     if is_itself(target, shared) {
         return Remedy { advice: Some(no_proxy::itself(target).to_string()), ..Remedy::default() };
     }

@@ -233,6 +233,7 @@ mod tests {
             identity: None,
             sni: None,
             auth_scheme: None,
+            expected: false,
         });
     }
 
