@@ -5,8 +5,9 @@
 
 use ipnet::IpNet;
 
+use super::both::Both;
 use super::change::{Details, Effect, Opens};
-use crate::rules::{AddressSet, ClientMatch, Mode, Policies, Policy};
+use crate::rules::{AddressSet, ClientMatch, Mode, Policy};
 
 /// So many policies are compared with each other.
 const COMPARED: usize = 2_000;
@@ -29,12 +30,11 @@ fn meet(one: (&AddressSet, &ClientMatch), other: (&AddressSet, &ClientMatch)) ->
 
 /// What it means that some clients at `addresses` no longer fit the policy `gone` of `old`: a later one that lets something out may
 /// decide for them.
-pub(super) fn left_to_others(gone: &Policy, addresses: &AddressSet, old: &Policies, new: &Policies) -> Opens {
-    let mut later = old.iter().skip_while(|policy| policy.name() != gone.name()).skip(1);
+pub(super) fn left_to_others(gone: &Policy, addresses: &AddressSet, both: &Both<'_>) -> Opens {
+    let mut later = both.old.iter().skip_while(|policy| policy.name() != gone.name()).skip(1);
     // One that is new, or comes earlier now, is told by itself.
     let takes = later.any(|policy| {
-        let now = new.iter().find(|now| now.name() == policy.name());
-        now.is_some_and(|now| {
+        both.now(policy).is_some_and(|now| {
             allows_something(now) && meet((addresses, gone.clients()), (now.addresses(), now.clients()))
         })
     });
@@ -42,7 +42,7 @@ pub(super) fn left_to_others(gone: &Policy, addresses: &AddressSet, old: &Polici
 }
 
 /// How the clients of a policy have changed.
-pub(super) fn compare(old: &Policy, new: &Policy, all: (&Policies, &Policies), details: &mut Details) {
+pub(super) fn compare(old: &Policy, new: &Policy, both: &Both<'_>, details: &mut Details) {
     // Each field by name: a new one must be compared.
     let ClientMatch { networks: before, files: _, identities, vpc_endpoints, listeners } = old.clients();
     let ClientMatch {
@@ -53,7 +53,7 @@ pub(super) fn compare(old: &Policy, new: &Policy, all: (&Policies, &Policies), d
         listeners: new_listeners,
     } = new.clients();
     let more = if allows_something(new) { Opens::Yes } else { Opens::No };
-    let fewer = |left: &AddressSet| left_to_others(old, left, all.0, all.1);
+    let fewer = |left: &AddressSet| left_to_others(old, left, both);
     compare_networks("clients.networks", (before, after), (more, &fewer), details);
     let lists = [
         ("clients.identities", identities, new_identities),
@@ -118,10 +118,14 @@ pub(super) fn compare_networks(
 }
 
 /// Whether another order of the same policies lets another one decide for some client.
-pub(super) fn reordered(old: &Policies, new: &Policies) -> Opens {
-    let place = |policy: &Policy| new.iter().position(|now| now.name() == policy.name());
+pub(super) fn reordered(both: &Both<'_>) -> Opens {
+    let new = both.new;
+    let place = |policy: &Policy| {
+        let now = both.now(policy)?;
+        new.iter().position(|one| one.name() == now.name())
+    };
     let kept: Vec<(&Policy, usize)> =
-        old.iter().filter_map(|policy| Some((policy, place(policy)?))).collect();
+        both.old.iter().filter_map(|policy| Some((policy, place(policy)?))).collect();
     if kept.len() > COMPARED {
         return Opens::Perhaps;
     }

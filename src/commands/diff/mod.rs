@@ -4,6 +4,7 @@
 //! All take two whole configurations, loaded as the server loads them. Not here: files (the caller opens them).
 
 mod arguments;
+mod both;
 mod change;
 mod clients;
 pub mod replay;

@@ -1,12 +1,13 @@
 //! Compares policies and rules: those that are added, gone, widened or narrowed, and which of these changes let more out.
 //!
-//! Policies are matched by name. The rules of one policy are matched by host, and among those by schemes and ports; the
+//! Policies are matched by name, or where only the name is another one ([`super::both`]). The rules of one policy are matched by host, and among those by schemes and ports; the
 //! spelling and the place of a rule do not count, but where another order lets another rule decide, that is told. Which change
 //! lets more out is judged on the safe side ([`super::strict`]).
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 
+use super::both::Both;
 use super::change::{Change, Details, Effect, Opens, Part};
 use super::clients::{self, allows_something, compare_networks, left_to_others};
 use super::strict::{Side, lets_more};
@@ -19,16 +20,16 @@ const TOLD: usize = 20;
 
 /// Passes every change to `tell`: policy by policy in the new order, and within a policy sorted by host.
 pub fn compare(old: &Policies, new: &Policies, mut tell: impl FnMut(Change)) {
-    let counterpart = |all: &'_ Policies, name: &str| all.iter().any(|policy| **policy.name() == *name);
-    for policy in old.iter().filter(|policy| !counterpart(new, policy.name())) {
-        let opens = left_to_others(policy, policy.addresses(), old, new);
+    let both = Both::new(old, new);
+    for policy in old.iter().filter(|policy| both.now(policy).is_none()) {
+        let opens = left_to_others(policy, policy.addresses(), &both);
         tell(whole(policy, Effect::Gone, opens));
         policy.rules().for_each(|rule| tell(single(&rule, Effect::Gone, Opens::No)));
     }
     for policy in new.iter() {
-        match old.iter().find(|before| before.name() == policy.name()) {
+        match both.before(policy) {
             Some(before) => {
-                compare_policy(before, policy, (old, new), &mut tell);
+                compare_policy(before, policy, &both, &mut tell);
                 compare_rules(before, policy, &mut tell);
             }
             None => {
@@ -41,16 +42,16 @@ pub fn compare(old: &Policies, new: &Policies, mut tell: impl FnMut(Change)) {
             }
         }
     }
-    let order = |of: &Policies, other: &Policies| -> Vec<String> {
-        of.iter().map(|policy| policy.name().to_string()).filter(|name| counterpart(other, name)).collect()
-    };
-    let (before, after) = (order(old, new), order(new, old));
+    // By the new names.
+    let before: Vec<&str> = old.iter().filter_map(|policy| Some(&**both.now(policy)?.name())).collect();
+    let after: Vec<&str> =
+        new.iter().filter(|policy| both.before(policy).is_some()).map(|policy| &**policy.name()).collect();
     if before != after {
         tell(Change {
             part: Part::Rules,
             of: "policies".into(),
             effect: Effect::Changed,
-            opens: clients::reordered(old, new),
+            opens: clients::reordered(&both),
             what: "their order (the first policy that matches a client decides)".to_owned(),
             details: vec![format!("{} → {}", before.join(", "), after.join(", "))],
         });
@@ -73,8 +74,21 @@ fn shown(rule: &RuleView<'_>) -> String {
     format!("{kind} `{}` ({}:{})", rule.text(), rule.file(), rule.line())
 }
 
-fn compare_policy(old: &Policy, new: &Policy, all: (&Policies, &Policies), tell: &mut impl FnMut(Change)) {
+fn compare_policy(old: &Policy, new: &Policy, both: &Both<'_>, tell: &mut impl FnMut(Change)) {
     let mut details = Details::default();
+    if old.name() != new.name() {
+        let name = format!("name {} → {}", old.name(), new.name());
+        let is_budget =
+            |rule: RuleView<'_>| rule.options().is_some_and(|options| options.upload_budget.is_some());
+        // What a client has sent is counted by the policy's name and the rule.
+        match old.rules().any(is_budget) && new.rules().any(is_budget) {
+            true => {
+                let line = format!("{name}, so each `upload_budget` begins anew");
+                details.add(Effect::Changed, Opens::Perhaps, line);
+            }
+            false => details.add(Effect::Noted, Opens::No, name),
+        }
+    }
     match (old.mode(), new.mode()) {
         (Mode::Enforce, Mode::Report) => {
             details.add(Effect::Widened, Opens::Yes, "mode enforce → report".to_owned());
@@ -84,7 +98,7 @@ fn compare_policy(old: &Policy, new: &Policy, all: (&Policies, &Policies), tell:
         }
         (Mode::Enforce, Mode::Enforce) | (Mode::Report, Mode::Report) => {}
     }
-    clients::compare(old, new, all, &mut details);
+    clients::compare(old, new, both, &mut details);
     match (old.addresses_by_sni(), new.addresses_by_sni()) {
         (false, true) => details.add(Effect::Widened, Opens::Yes, "addresses_by_sni false → true".to_owned()),
         (true, false) => details.add(Effect::Narrowed, Opens::No, "addresses_by_sni true → false".to_owned()),

@@ -140,3 +140,55 @@ fn policies_are_compared_by_name_and_their_order_counts() {
         ]
     );
 }
+
+/// A policy with another name is the same policy: what is told is the name, and what else was edited.
+#[test]
+fn another_name_alone_opens_nothing() {
+    let old = "policies:\n  - {name: a, clients: {networks: [10.0.0.0/9]}, allow: [a.example, b.example], deny: [x.example]}\n  \
+               - {name: b, clients: {networks: [10.128.0.0/9]}, allow: [c.example]}\n";
+    assert_eq!(
+        diff(old, &old.replace("name: a", "name: gitaly")),
+        ["~ gitaly: noted: the policy: name a → gitaly"]
+    );
+    assert_eq!(
+        diff(old, &old.replace("name: a", "name: gitaly").replace("name: b", "name: ci")),
+        ["~ gitaly: noted: the policy: name a → gitaly", "~ ci: noted: the policy: name b → ci"]
+    );
+    // What else is edited is told as in a policy that has its name still.
+    let edited = old.replace("[a.example, b.example]", "[a.example, b.example, new.example]");
+    assert_eq!(
+        diff(old, &edited.replace("name: a", "name: gitaly")),
+        [
+            "~ gitaly: noted: the policy: name a → gitaly",
+            "+ wider: gitaly: added: allow `new.example` (new:2)",
+        ]
+    );
+    assert_eq!(
+        diff(old, &old.replace("name: a", "name: gitaly").replace(", deny: [x.example]", "")),
+        ["~ gitaly: noted: the policy: name a → gitaly", "- wider: gitaly: gone: deny `x.example` (old:2)",]
+    );
+    // For other clients, or with other rules, it is another policy.
+    for edited in
+        [old.replace("10.0.0.0/9", "10.0.0.0/8"), old.replace("a.example, b.example", "y.example, z.example")]
+    {
+        let told = diff(old, &edited.replace("name: a", "name: gitaly"));
+        assert!(told.iter().any(|line| line.starts_with("+ wider: gitaly: added: the policy")), "{told:#?}");
+    }
+    // Two that were alike have another order now, by whichever name.
+    let alike = "policies:\n  - {name: a, clients: {networks: [10.0.0.0/8]}, allow: [a.example]}\n  \
+                 - {name: b, clients: {networks: [10.0.0.0/9]}, allow: [b.example]}\n";
+    let lines: Vec<&str> = alike.lines().collect();
+    let swapped = format!("{}\n{}\n{}\n", lines[0], lines[2].replace("name: b", "name: c"), lines[1]);
+    let told = diff(alike, &swapped);
+    assert!(told.contains(&"~ c: noted: the policy: name b → c".to_owned()), "{told:#?}");
+    assert!(
+        told.iter().any(|line| line.starts_with("~ wider?: policies: changed: their order")
+            && line.ends_with("a, c → c, a"))
+    );
+    // What was sent is counted under the policy's name.
+    let budget = "policies: [{name: a, allow: [{to: a.example, upload_budget: 1MiB/1h}]}]\n";
+    assert_eq!(
+        diff(budget, &budget.replace("name: a", "name: b")),
+        ["~ wider?: b: changed: the policy: name a → b, so each `upload_budget` begins anew"]
+    );
+}
