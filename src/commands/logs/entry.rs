@@ -149,8 +149,8 @@ impl Entry<'_> {
     /// Whether `doctor` asked for it, or let a client ask; or a client did that sends its `User-Agent`.
     pub fn by_doctor(&self) -> bool {
         let is_probe = |target: &Target| target.host.name().is_some_and(|name| name.as_str() == PROBE);
-        self.user_agent.is_some_and(|agent| agent.raw().starts_with(DOCTOR))
-            || (self.target.is_some_and(|target| target.raw().contains(PROBE))
+        self.user_agent.is_some_and(|agent| agent.decoded().starts_with(DOCTOR))
+            || (self.target.is_some_and(|target| target.decoded().contains(PROBE))
                 && self.asked().as_ref().is_some_and(is_probe))
     }
 
