@@ -599,3 +599,12 @@ fn the_readmes_show_the_hash_of_the_built_in_configuration() {
         assert_eq!(shown, BTreeSet::from([hash.as_str()]), "{page}");
     }
 }
+
+/// What `systemctl status` says once the file that the page shows is in force; tests/long/vm follows the page on a machine.
+#[test]
+fn the_page_for_virtual_machines_shows_the_hash_of_its_configuration() {
+    let page = read("docs/install.md");
+    let (_, status) = page.split_once("# Status: \"configuration ").expect("what systemctl says");
+    let written = blocks(&page, "yaml").into_iter().next().expect("a file to write");
+    assert_eq!(&status[..12], load(&written).config.hash.short().to_string());
+}
