@@ -118,11 +118,11 @@ pub(crate) fn apply(
         upstream_proxy.as_ref().map(|parent| Arc::clone(&parent.except)),
         shared.log.lines(),
     ));
-    shared.budgets.set_most(limits.budget_accounts);
     if let (Some(store), Some(settings)) = (shared.budgets.store(), prepared.store) {
         store.follow(settings);
     }
     let memory = memory::limit(config);
+    shared.budgets.set_most(memory::accounts(memory, config));
     shared.held.set_limit(memory);
     shared.log.set_memory(memory);
     let share = Share::of(shared.descriptors, limits.tunnels.min(memory::tunnels(memory, config)));
@@ -134,8 +134,12 @@ pub(crate) fn apply(
     // Said at the start, and whenever the setting changes.
     let is_new = shared.connections.set_cap(share.connections, share.last)
         || shared.current.load().limits.tunnels != limits.tunnels
-        || carried_before != share.tunnels;
+        || carried_before != share.tunnels
+        || shared.current.load().limits.budget_accounts != limits.budget_accounts;
     if let Some(reduced) = reduction(config, shared).filter(|_| is_new) {
+        tracing::warn!("{reduced}");
+    }
+    if let Some(reduced) = memory::reduced_accounts(memory, config).filter(|_| is_new) {
         tracing::warn!("{reduced}");
     }
     if let Some(beyond) = memory::beyond(config).filter(|_| is_new) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::config::Config;
 use crate::inbound::accept::CONNECTION;
+use crate::rules::RuleView;
 use crate::session::tunnel::OPEN;
+use crate::state::budgets::ACCOUNT;
 use crate::transport::held::HeldBytes;
 use crate::transport::tls;
 
@@ -19,11 +21,15 @@ const RULE: u64 = 96;
 const LEAVES: u64 = 16 << 20;
 /// The part of the limit that tunnels may take by being open; the rest is for what they hold.
 const OPEN_SHARE: (u64, u64) = (5, 8);
+/// The part of the limit that accounts of upload budgets may take: nothing can be ended for them, so the rest is what all connections
+/// have.
+const ACCOUNTS_SHARE: usize = 2;
 /// Less would carry nothing.
 const LEAST: u64 = 1 << 20;
 
-/// The part of the group's memory that is used at most.
-const FULL: (u64, u64) = (15, 16);
+/// The part of the group's memory up to which more may be held. The rest is for what comes between two looks, which on a fraction of a
+/// processor are 100 ms apart: some 25 MiB of 256 (`tests/long/abuse --beside`).
+const FULL: (u64, u64) = (7, 8);
 /// How often it is looked at, and while much is held.
 const WATCH: Duration = Duration::from_secs(1);
 const WATCH_PRESSED: Duration = Duration::from_millis(50);
@@ -81,6 +87,24 @@ pub fn reduced_limit(limit: usize, config: &Config) -> Option<String> {
     })
 }
 
+/// How many accounts of upload budgets there may be, if `limit` carries no more.
+pub fn accounts(limit: usize, config: &Config) -> usize {
+    config.limits.budget_accounts.min((limit / ACCOUNTS_SHARE / ACCOUNT).max(1))
+}
+
+/// What to tell an operator if `limit` carries fewer accounts than the number that is configured, and a rule needs them.
+pub fn reduced_accounts(limit: usize, config: &Config) -> Option<String> {
+    let (accounts, wanted) = (accounts(limit, config), config.limits.budget_accounts);
+    let needs = |rule: RuleView<'_>| rule.options().is_some_and(|options| options.upload_budget.is_some());
+    (accounts < wanted && config.policies.rules().any(needs)).then(|| {
+        let mib = limit >> 20;
+        format!(
+            "accounts of upload budgets reduced to {accounts}: they may take half of the {mib} MiB for held bytes (limits.memory), which is too \
+             little for limits.budget_accounts ({wanted}); give egressd more memory, or write {accounts} in limits.budget_accounts"
+        )
+    })
+}
+
 /// What to tell an operator if `limits.memory` is more than there is, or leaves no room to verify a password: the kernel would end
 /// the program before egressd refuses anything.
 pub fn beyond(config: &Config) -> Option<String> {
@@ -129,17 +153,25 @@ fn group() -> Option<Group> {
 /// killer asks for no reason: so what the group really uses is looked at, too, and the limit gives way in time.
 pub async fn watch(held: &HeldBytes) {
     let Some(group) = group() else { return };
-    let (of, parts) = FULL;
-    let full = group.limit / parts * of;
+    let mut before = u64::MAX;
     loop {
-        let pause = if held.is_pressed() { WATCH_PRESSED } else { WATCH };
-        tokio::time::sleep(pause).await;
+        let is_pressed = held.is_pressed();
+        tokio::time::sleep(if is_pressed { WATCH_PRESSED } else { WATCH }).await;
         let holds = held.sum() as u64;
         // Without these files the limit alone has to do.
-        let Some(used) = group.used() else { return };
-        let beside = used.saturating_sub(holds);
-        held.fits(usize::try_from(full.saturating_sub(beside)).unwrap_or(usize::MAX));
+        let Some(used) = group.used() else { return held.fits(usize::MAX) };
+        let room = room(group.limit, used, holds, if is_pressed { before } else { u64::MAX });
+        held.fits(usize::try_from(room).unwrap_or(usize::MAX));
+        before = used;
     }
+}
+
+/// How much may be held in a group with this limit that uses so much, of which so much is held, and that used so much `before`. What has come
+/// since then comes once more before somebody looks again: what the kernel takes in asks nobody.
+fn room(limit: u64, used: u64, holds: u64, before: u64) -> u64 {
+    let (of, parts) = FULL;
+    let (beside, comes) = (used.saturating_sub(holds), used.saturating_sub(before));
+    (limit / parts * of).saturating_sub(beside).saturating_sub(comes)
 }
 
 /// A cgroup with a limit of memory.
@@ -215,6 +247,7 @@ fn mount(line: &str, kind: &str) -> Option<(PathBuf, PathBuf)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config;
 
     const MIB: u64 = 1 << 20;
 
@@ -264,6 +297,48 @@ mod tests {
         assert_eq!(share_of(256 * MIB, 0, 256 * MIB), LEAST);
         assert_eq!(share_of(256 * MIB, 200 * MIB, 0), LEAST);
         assert!(available() > MIB);
+    }
+
+    #[test]
+    fn what_the_group_has_left_may_be_held_without_what_comes_before_the_next_look() {
+        for (used, holds, before, left) in [
+            (60, 40, u64::MAX, 204),
+            (60, 40, 100, 204),
+            (200, 120, 200, 144),
+            (200, 120, 170, 114),
+            // What it may become is held, too.
+            (100, 120, 100, 224),
+            (250, 20, 250, 0),
+        ] {
+            let before = before.saturating_mul(MIB);
+            assert_eq!(
+                room(256 * MIB, used * MIB, holds * MIB, before) / MIB,
+                left,
+                "{used} {holds} {before}"
+            );
+        }
+    }
+
+    #[test]
+    fn accounts_of_upload_budgets_take_no_more_than_half_of_the_limit() {
+        let config = |text: &str| {
+            let missing = |_: &Path| Err(std::io::ErrorKind::NotFound.into());
+            config::load_str("test.yaml", text, missing).expect("it is valid").config
+        };
+        let with = |limits: &str| {
+            let rule = "{to: a.example, upload_budget: 1GiB/24h}";
+            config(&format!("{limits}policies: [{{name: p, allow: [{rule}]}}]"))
+        };
+        let (few, many) = (with(""), with("limits: {budget_accounts: 10000000}\n"));
+        for (mib, of_few, of_many) in [(153, 32_768, 44_564), (64, 18_641, 18_641), (1, 291, 291)] {
+            let limit = mib << 20;
+            assert_eq!((accounts(limit, &few), accounts(limit, &many)), (of_few, of_many), "{mib}");
+        }
+        let told = reduced_accounts(64 << 20, &few).expect("there are fewer");
+        assert!(told.starts_with("accounts of upload budgets reduced to 18641: "), "{told}");
+        assert_eq!(reduced_accounts(153 << 20, &few), None);
+        let without = config("policies: [{name: p, allow: [a.example]}]");
+        assert_eq!(reduced_accounts(64 << 20, &without), None, "nobody needs one");
     }
 
     #[test]

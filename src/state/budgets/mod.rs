@@ -24,6 +24,7 @@ use crate::transport::held::HeldBytes;
 use crate::transport::purse::ledger::Terms;
 use crate::words::outcome::Reason;
 use shared::SharedBudgets;
+pub use table::ACCOUNT;
 use table::{Key, Table};
 
 /// Accounts that are merged at once where the table has become smaller: requests wait meanwhile.

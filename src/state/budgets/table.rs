@@ -27,7 +27,7 @@ use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::purse::Purse;
 
 /// What an account costs in this table, and at most by itself, beside the text of its rule: `tests/long/abuse budget_accounts`.
-const COST: usize = 1_800;
+pub const ACCOUNT: usize = 1_800;
 /// What its purse costs: the steps of a window in which it told the store of something.
 const PURSE: usize = 3_500;
 /// Accounts that are looked at with each new one, whether they can be removed: more than one, so that the table does not
@@ -356,7 +356,7 @@ impl Table {
 }
 
 fn cost(key: Option<&Key>) -> usize {
-    COST + key.map_or(0, |key| key.rule.len())
+    ACCOUNT + key.map_or(0, |key| key.rule.len())
 }
 
 #[cfg(test)]

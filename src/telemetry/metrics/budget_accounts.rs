@@ -60,7 +60,7 @@ impl OfBudgets {
             )?,
             most: Family::new(
                 "egressd_upload_budget_accounts_limit",
-                "Most accounts of upload budgets: limits.budget_accounts.",
+                "Most accounts of upload budgets: limits.budget_accounts, or what half of limits.memory carries.",
                 &[],
                 GAUGE,
             )?,

@@ -82,7 +82,7 @@ pub(super) struct Want {
 /// How much has to come back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Need {
-    /// So many may be held by all together once there is room; shares are of these.
+    /// So many may be held by all connections together once there is room; shares are of these.
     pub(super) limit: usize,
     /// Bytes that have to come back.
     pub(super) bytes: usize,
@@ -102,11 +102,12 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
+    /// `holdings`: of all connections, those that are about to end included. Without what these still hold, all would seem to fit while
+    /// many of them are on their way out, and nobody to have much.
     pub(super) fn new(holdings: &[Holding], waiting: &[Want], limit: usize) -> Self {
-        let mut held: HashMap<Account, usize> = HashMap::new();
+        let held = by_account(holdings);
         let mut by_address = HashMap::new();
         for holding in holdings {
-            *held.entry(holding.account).or_default() += holding.bytes;
             *by_address.entry(holding.address).or_default() += holding.bytes;
         }
         let mut wanted = held.clone();
@@ -127,6 +128,14 @@ impl Accounts {
     }
 }
 
+fn by_account(holdings: &[Holding]) -> HashMap<Account, usize> {
+    let mut held: HashMap<Account, usize> = HashMap::new();
+    for holding in holdings {
+        *held.entry(holding.account).or_default() += holding.bytes;
+    }
+    held
+}
+
 /// The bytes that each may have who wants so much, so that all together have no more than `limit`.
 fn share(mut wanted: Vec<usize>, limit: usize) -> usize {
     wanted.sort_unstable();
@@ -141,15 +150,11 @@ fn share(mut wanted: Vec<usize>, limit: usize) -> usize {
     limit
 }
 
-/// The positions of those that end so that the needed bytes come back, or as many as may. `waiting`: those that want bytes and
-/// get none.
-pub(super) fn choose(
-    holdings: &[Holding],
-    waiting: &[Want],
-    accounts: &mut Accounts,
-    need: Need,
-) -> Vec<usize> {
+/// The positions of those that end so that the needed bytes come back, or as many as may. `holdings`: of connections that may end.
+/// `waiting`: those that want bytes and get none.
+pub(super) fn choose(holdings: &[Holding], waiting: &[Want], accounts: &Accounts, need: Need) -> Vec<usize> {
     let share = accounts.share;
+    let mut left = by_account(holdings);
     // With two or more different ones, every account has another that waits.
     let several = waiting.iter().any(|waits| Some(waits.account) != waiting.first().map(|want| want.account));
     let others_wait =
@@ -185,8 +190,8 @@ pub(super) fn choose(
             let (Some(holding), Some(is_chosen)) = (holdings.get(place), is_chosen.get_mut(place)) else {
                 continue;
             };
-            let held = accounts.held.entry(holding.account).or_default();
-            let is_over = *held > share && others_wait(holding.account);
+            let left = left.entry(holding.account).or_default();
+            let is_over = *left > share && others_wait(holding.account);
             let goes = match pass {
                 Pass::OverShare => is_over && !holding.flows,
                 Pass::FlowOverShare | Pass::OpenOverShare => is_over,
@@ -198,7 +203,7 @@ pub(super) fn choose(
             };
             if goes && !*is_chosen {
                 *is_chosen = true;
-                *held = held.saturating_sub(holding.bytes);
+                *left = left.saturating_sub(holding.bytes);
                 freed += holding.bytes;
                 chosen.push(place);
             }
@@ -264,8 +269,8 @@ mod tests {
             .iter()
             .map(|account| Want { account: *account, bytes: usize::MAX, is_light: true })
             .collect();
-        let mut accounts = Accounts::new(holdings, &waiting, need.limit);
-        super::choose(holdings, &waiting, &mut accounts, need)
+        let accounts = Accounts::new(holdings, &waiting, need.limit);
+        super::choose(holdings, &waiting, &accounts, need)
     }
 
     #[test]
@@ -365,8 +370,8 @@ mod tests {
         for waiting in [&newcomers[..], &newcomers[..1], &[]] {
             for patience in [STALLED, Duration::ZERO] {
                 let need = Need { limit, bytes: 100_000 * KIB, patience, most: usize::MAX };
-                let mut accounts = Accounts::new(&holdings, waiting, limit);
-                let chosen = super::choose(&holdings, waiting, &mut accounts, need);
+                let accounts = Accounts::new(&holdings, waiting, limit);
+                let chosen = super::choose(&holdings, waiting, &accounts, need);
                 // With patience and nobody that waits, nothing else has stalled for long enough.
                 let is_last =
                     chosen.iter().position(|place| *place == 0).is_none_or(|at| at + 1 == chosen.len());

@@ -63,13 +63,13 @@ impl Drop for Flowing {
 }
 
 impl HeldBytes {
-    /// The part of the limit that connections share whose bytes flow.
+    /// The part of what connections may hold that those share whose bytes flow.
     const FLOWING: (usize, usize) = (1, 2);
 
     /// What both sockets of a connection may hold together, whose bytes flow for `client`: a power of two, so that it changes seldom.
     fn share_of_flowing(&self, client: u64) -> usize {
         let (of, parts) = Self::FLOWING;
-        let shared = (self.in_force() / parts).saturating_mul(of);
+        let shared = (self.for_connections() / parts).saturating_mul(of);
         // However few are shared out between however many clients, there are enough: asked in every turn, and true nearly always.
         let most = self.flows.all() / 2 + 1;
         if most.saturating_mul(most).saturating_mul(ENOUGH) <= shared {

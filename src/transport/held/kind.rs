@@ -46,6 +46,9 @@ impl Kind {
         Kind::Otlp,
     ];
 
+    /// Those that no connection holds, and that do not come back when one ends.
+    pub(super) const APART: [Kind; 4] = [Kind::Log, Kind::Dns, Kind::Budget, Kind::Otlp];
+
     /// The word in the metric.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -6,9 +6,10 @@
 //! what the operating system gives us ([`crate::operate::resources`]), so that a peer meets our 503 and never the kernel's
 //! killer, which ends everybody's tunnels.
 //!
-//! Three marks, from below: [`HeldBytes::CALM`], [`HeldBytes::HIGH`], the limit. Above HIGH nothing that is large already may
+//! What no connection holds (accounts of upload budgets, the log's queue, answers of DNS) comes off the limit first: marks and shares are
+//! parts of the rest, because nothing can be ended for it. Three marks, from below: [`HeldBytes::CALM`], [`HeldBytes::HIGH`], the limit. Above HIGH nothing that is large already may
 //! grow: it is not read any more until there is room. What is small ([`SMALL`]) still may, up to the limit. Beyond
-//! it, a part is set aside for what is small and whose client has much of its share left: so a new client gets its tunnel at once while
+//! it, a part is set aside for what is small and whose client has much of its share left ([`budget`]), and no such client may have much of that: so a new client gets its tunnel at once while
 //! others press, who wait for their own. And above HIGH connections are ended, down to CALM, after a search that is made rarely, so that
 //! an attack does not make every request search for something to end ([`choose`]); a few at a time, and in turns with what begins instead,
 //! where it is for who holds much anyway.

@@ -25,7 +25,8 @@ const IPPROTO_TCP: u8 = 6;
 /// The attribute `INET_DIAG_SKMEMINFO`, and the bit that asks for it.
 const MEMORY: u16 = 7;
 const ASK_MEMORY: u8 = 1 << (MEMORY - 1);
-/// Of its numbers (`SK_MEMINFO_*`): what came and is not read, what is allocated ahead, what is not acknowledged, the backlog.
+/// Of its numbers (`SK_MEMINFO_*`), which the kernel has as signed ones: what came and is not read, what is allocated ahead, what is not
+/// acknowledged, the backlog. The second is below zero for a moment where more was taken than was ahead.
 const HELD: [usize; 4] = [UNREAD, 4, 5, 7];
 const UNREAD: usize = 0;
 /// What may come at most (SO_RCVBUF, or what the kernel has made of it).
@@ -136,10 +137,11 @@ fn read(answer: &[u8]) -> Option<Memory> {
             let numbers = attributes.get(4..length)?;
             let number = |place: usize| {
                 let bytes = numbers.get(place * 4..)?.first_chunk::<4>()?;
-                Some(u32::from_ne_bytes(*bytes) as usize)
+                Some(i64::from(i32::from_ne_bytes(*bytes)))
             };
-            let held: usize = HELD.into_iter().map(number).sum::<Option<usize>>()?;
-            let room = number(ROOM)?.saturating_sub(number(UNREAD)?);
+            let bytes = |sum: i64| usize::try_from(sum).unwrap_or(0);
+            let held = bytes(HELD.into_iter().map(number).sum::<Option<i64>>()?);
+            let room = bytes(number(ROOM)? - number(UNREAD)?);
             return Some(Memory { held, may_become: held.saturating_add(room) });
         }
         // Attributes begin at multiples of four.
@@ -179,6 +181,24 @@ mod tests {
             assert!(of(&far).unwrap() <= all(&far).unwrap().may_become.max(may_become) + 128 * 1024);
             assert!(may_become > before);
             assert!(of(&near).unwrap() >= 65_536, "{:?}", of(&near));
+        }
+    }
+
+    #[test]
+    fn what_is_taken_before_it_is_allocated_is_no_gigabyte() {
+        // What came, what it may be, what was sent, what that may be, what is ahead, what waits to be sent, …, the backlog.
+        for (numbers, held, may_become) in [
+            ([5000, 9000, 1, 1, 3000, 700, 1, 20, 1], 8720, 12_720),
+            ([5000, 9000, 1, 1, -3000, 700, 1, 20, 1], 2720, 6720),
+            ([0, 9000, 1, 1, -4096, 0, 1, 0, 1], 0, 9000),
+            ([9500, 9000, 1, 1, 0, 0, 1, 0, 1], 9500, 9500),
+        ] {
+            let mut answer = vec![0; HEADER + MESSAGE];
+            answer[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
+            answer.extend(40u16.to_ne_bytes());
+            answer.extend(MEMORY.to_ne_bytes());
+            answer.extend(numbers.into_iter().flat_map(i32::to_ne_bytes));
+            assert_eq!(read(&answer), Some(Memory { held, may_become }), "{numbers:?}");
         }
     }
 

@@ -324,6 +324,7 @@ fn warnings(in_force: &InForce, shared: &Shared, expiring: &Expiring, now: Times
         warnings.push("the built-in configuration is in force: no file was given".to_owned());
     }
     warnings.extend(apply::reduction(config, shared));
+    warnings.extend(memory::reduced_accounts(shared.held.limit(), config));
     warnings.extend(memory::beyond(config));
     let told = shared.budgets.store().map(|store| store.standing().told());
     if let Some(told) = told.filter(|told| told.up == Some(false)) {

@@ -1,6 +1,8 @@
 //! The budget, its holders and their leases.
 
+mod drawn;
 mod pace;
+mod reserve;
 mod search;
 mod turns;
 
@@ -15,6 +17,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use crate::transport::cancel::Cancel;
+use crate::transport::held::budget::drawn::Drawn;
 use crate::transport::held::budget::pace::Pace;
 use crate::transport::held::choose::{Account, Accounts, FLOWS, Holding, Want};
 use crate::transport::held::flows::Flows;
@@ -42,6 +45,8 @@ pub struct HeldBytes {
     ledger: Ledger<KINDS>,
     /// `limits.memory`, or what stands for it. The ledger's is less if the process needs more than what is held.
     limit: AtomicUsize,
+    /// What the process leaves of the memory that there is, when it was looked at last.
+    spare: AtomicUsize,
     shards: [Mutex<Shard<Holder>>; SHARDS],
     next_shard: AtomicUsize,
     hasher: RandomState,
@@ -57,19 +62,19 @@ pub struct HeldBytes {
     /// Who had how much when it was last searched.
     accounts: Mutex<Accounts>,
     ended: AtomicU64,
-    /// Bytes of what is set aside for clients that hold little.
-    overdrawn: AtomicUsize,
+    /// Of what is set aside for clients that hold little.
+    drawn: Mutex<Drawn>,
     pub(in crate::transport::held) flows: Flows,
 }
 
 impl HeldBytes {
-    /// The part of the limit from which nothing large grows, and connections are ended.
+    /// The part of what connections may hold from which nothing large grows, and connections are ended.
     pub const HIGH: (usize, usize) = (7, 8);
-    /// The part of the limit down to which they are ended.
+    /// The part down to which they are ended.
     pub const CALM: (usize, usize) = (3, 4);
     /// The part of the limit from which the kernel's buffers are looked at at once.
     pub const PRESSED: (usize, usize) = (1, 2);
-    /// However much the process needs beside it, so much of the limit may be held.
+    /// However much the process needs beside it, and is held by no connection, connections may hold so much of the limit.
     const LEAST: (usize, usize) = (1, 4);
     /// The part of the limit that is set aside, beyond it, for clients that hold little.
     const LIGHT: (usize, usize) = (1, 16);
@@ -79,6 +84,7 @@ impl HeldBytes {
         Arc::new(HeldBytes {
             ledger: Ledger::new(limit),
             limit: AtomicUsize::new(limit),
+            spare: AtomicUsize::new(usize::MAX),
             shards: std::array::from_fn(|_| Mutex::default()),
             next_shard: AtomicUsize::new(0),
             hasher: RandomState::new(),
@@ -90,7 +96,7 @@ impl HeldBytes {
             pace: Pace::default(),
             accounts: Mutex::default(),
             ended: AtomicU64::new(0),
-            overdrawn: AtomicUsize::new(0),
+            drawn: Mutex::default(),
             flows: Flows::default(),
         })
     }
@@ -100,10 +106,15 @@ impl HeldBytes {
         HeldBytes::new(usize::MAX)
     }
 
-    /// Follows `limits.memory`. What is held stays held.
+    /// Follows `limits.memory`. What is held stays held, and what the process needs beside it is still needed.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Ordering::Relaxed);
-        self.ledger.set_limit(limit);
+        self.bound();
+    }
+
+    fn bound(&self) {
+        let (limit, room) = (self.limit(), self.spare.load(Ordering::Relaxed));
+        self.ledger.set_limit(room.clamp(part(limit, Self::LEAST), limit));
     }
 
     /// The limit that is configured.
@@ -113,14 +124,29 @@ impl HeldBytes {
 
     /// The limit in force: less, if the process needs memory that it has to take from what may be held.
     pub fn in_force(&self) -> usize {
-        self.ledger.limit()
+        self.mark((1, 1))
+    }
+
+    /// What connections may hold of it.
+    pub(super) fn for_connections(&self) -> usize {
+        self.ledger.limit().saturating_sub(self.apart()).max(part(self.limit(), Self::LEAST))
+    }
+
+    /// What is held by none that could be ended for it.
+    fn apart(&self) -> usize {
+        Kind::APART.iter().map(|kind| self.of(*kind)).sum()
+    }
+
+    /// The sum of all that is held when connections hold this part of what they may.
+    fn mark(&self, of: (usize, usize)) -> usize {
+        self.apart().saturating_add(part(self.for_connections(), of))
     }
 
     /// No more than `room` bytes may be held, whatever the limit says, because the rest is in use: by a heap that keeps what was
     /// freed, by what the kernel took in and nobody has looked at yet. Connections end for it, as they do at the limit.
     pub fn fits(&self, room: usize) {
-        let limit = self.limit();
-        self.ledger.set_limit(room.clamp(part(limit, Self::LEAST), limit));
+        self.spare.store(room, Ordering::Relaxed);
+        self.bound();
         if self.is_short() {
             self.make_room();
             self.short.notify_one();
@@ -179,7 +205,7 @@ impl HeldBytes {
 
     /// Whether what is large may not grow.
     pub fn is_short(&self) -> bool {
-        self.sum() >= part(self.in_force(), Self::HIGH)
+        self.sum() >= self.mark(Self::HIGH)
     }
 
     fn now(&self) -> u64 {
@@ -250,7 +276,7 @@ impl Holder {
     /// Says for whom it holds: shares are by client, and where it proved an identity by that, too.
     pub fn is_for(&self, client: IpAddr, identity: Option<&str>) {
         let hash = |identity: Option<&str>| self.budget.hasher.hash_one((client, identity));
-        self.account.store(hash(identity), Ordering::Relaxed);
+        self.belongs_to(Account(hash(identity)));
         self.address.store(hash(None), Ordering::Relaxed);
         let is_short = self.budget.is_short();
         if is_short {
@@ -389,10 +415,9 @@ impl Holder {
     }
 
     pub(in crate::transport::held) fn take(&self, kind: Kind, bytes: usize) -> bool {
-        let limit = self.budget.in_force();
         let is_small = self.bytes().saturating_add(bytes) <= SMALL;
         let is_light = is_small && !self.is_heavy();
-        let ceiling = if is_small { limit } else { part(limit, HeldBytes::HIGH) };
+        let ceiling = if is_small { self.budget.in_force() } else { self.budget.mark(HeldBytes::HIGH) };
         let taken =
             self.budget.ledger.take(kind.place(), bytes, ceiling) || (is_light && self.overdraw(kind, bytes));
         if taken {
@@ -401,37 +426,16 @@ impl Holder {
         taken
     }
 
-    /// Takes from what is set aside for clients that hold little: others cannot keep them out by being over the limit, which what
-    /// the kernel takes in makes them from time to time.
-    fn overdraw(&self, kind: Kind, bytes: usize) -> bool {
-        let most = part(self.budget.limit(), HeldBytes::LIGHT);
-        let more = |drawn: usize| drawn.checked_add(bytes).filter(|drawn| *drawn <= most);
-        let drawn = self.budget.overdrawn.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
-        if drawn {
-            self.overdrawn.fetch_add(bytes, Ordering::Relaxed);
-            self.budget.ledger.charge(kind.place(), bytes);
-        }
-        drawn
-    }
-
     fn charge(&self, kind: Kind, bytes: usize) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        if self.budget.ledger.charge(kind.place(), bytes) >= part(self.budget.in_force(), HeldBytes::HIGH) {
+        if self.budget.ledger.charge(kind.place(), bytes) >= self.budget.mark(HeldBytes::HIGH) {
             self.budget.make_room();
             self.budget.short.notify_one();
         }
     }
 
     fn put_back(&self, kind: Kind, bytes: usize) {
-        // What was set aside comes back first. One task has the leases of a holder, or few do.
-        let mut back = 0;
-        let less = |drawn: usize| {
-            back = drawn.min(bytes);
-            (back > 0).then_some(drawn - back)
-        };
-        if self.overdrawn.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
-            self.budget.overdrawn.fetch_sub(back, Ordering::Relaxed);
-        }
+        self.repays(bytes);
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         self.budget.give_back(kind, bytes);
     }

@@ -24,11 +24,11 @@ impl HeldBytes {
     /// Ends connections until no more than [`HeldBytes::CALM`] will be held, if more than [`HeldBytes::HIGH`] is. One at a
     /// time searches; the others need not wait for it.
     pub(super) fn make_room(&self) {
-        let (limit, sum) = (self.in_force(), self.sum());
-        if sum < part(limit, Self::HIGH) {
+        let sum = self.sum();
+        if sum < self.mark(Self::HIGH) {
             return;
         }
-        let is_full = sum >= limit;
+        let is_full = sum >= self.in_force();
         let Ok(mut last) = self.search.try_lock() else { return };
         let now = self.now();
         let is_urgent = is_full || self.waiting.has_light();
@@ -37,13 +37,18 @@ impl HeldBytes {
             return;
         }
         // For those that hold much, no more than what is needed.
-        let down_to = part(limit, if is_full && !self.waiting.has_light() { Self::HIGH } else { Self::CALM });
+        let down_to = self.mark(if is_full && !self.waiting.has_light() { Self::HIGH } else { Self::CALM });
         let holders = self.holders();
+        if !is_full {
+            self.settle(&holders);
+        }
         let mut needed = self.sum().saturating_sub(down_to);
+        let mut all = Vec::with_capacity(holders.len());
         let mut holdings = Vec::with_capacity(holders.len());
         let mut endable = Vec::with_capacity(holders.len());
         for holder in &holders {
             let holding = holder.holding(now);
+            all.push(holding);
             if holder.cancel.ending().is_some() {
                 // It is on its way out.
                 needed = needed.saturating_sub(holding.bytes);
@@ -54,13 +59,13 @@ impl HeldBytes {
         }
         let waiting = self.waiting.wants();
         let need = Need {
-            limit: part(limit, Self::CALM),
+            limit: part(self.for_connections(), Self::CALM),
             bytes: needed,
             // At the limit there is no time to wait for who moves.
             patience: if is_full { Duration::ZERO } else { STALLED },
             most: if is_urgent || !self.pace.has_others(now) { usize::MAX } else { FEW },
         };
-        let mut accounts = Accounts::new(&holdings, &waiting, need.limit);
+        let accounts = Accounts::new(&all, &waiting, need.limit);
         // Before it is open, an identity may still come that makes it another account.
         if holdings.iter().any(|holding| holding.kept > 0 && accounts.is_light(holding.account)) {
             self.pace.sees_another(now);
@@ -68,7 +73,7 @@ impl HeldBytes {
         for (holder, holding) in endable.iter().zip(&holdings) {
             holder.is_heavy.store(!accounts.is_light(holding.account), Ordering::Relaxed);
         }
-        let chosen = choose(&holdings, &waiting, &mut accounts, need);
+        let chosen = choose(&holdings, &waiting, &accounts, need);
         *lock(&self.accounts) = accounts;
         *last = Some(now);
         if !chosen.is_empty() {
@@ -90,6 +95,9 @@ impl HeldBytes {
             while self.is_short() {
                 self.make_room();
                 sleep(Duration::from_millis(SEARCH_PAUSE)).await;
+            }
+            if !lock(&self.drawn).is_empty() {
+                self.settle(&self.holders());
             }
         }
     }

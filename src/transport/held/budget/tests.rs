@@ -1,5 +1,7 @@
 //! A budget that is short.
 
+use proptest::prelude::*;
+
 use super::search::{SEARCH_PAUSE, SEARCH_PAUSE_AT_LIMIT};
 use super::*;
 use crate::transport::held::choose::STALLED;
@@ -56,9 +58,9 @@ async fn who_holds_little_is_admitted_at_once_and_who_holds_much_waits() {
     let mut lease = Lease::new(&new, Kind::Hello);
     assert!(lease.try_grow(SMALL));
     // No more than what is set aside.
-    let many: Vec<Lease> = std::iter::repeat_with(|| Lease::new(&budget.enter(), Kind::Hello))
+    let many: Vec<Lease> = (3..=u8::MAX)
+        .map(|last| Lease::new(&newcomer(&budget, last), Kind::Hello))
         .map_while(|mut lease| lease.try_grow(SMALL).then_some(lease))
-        .take(limit / SMALL)
         .collect();
     assert_eq!(many.len() + 1, limit / 16 / SMALL);
     drop((many, over));
@@ -75,9 +77,8 @@ async fn who_holds_little_is_admitted_at_once_and_who_holds_much_waits() {
     assert_eq!(more.admitted(Duration::from_secs(3)).await, Ok(()));
     assert!(budget.ended() < 200, "{budget:?}");
     ending.shutdown().await;
-    assert_eq!(budget.overdrawn.load(Ordering::Relaxed), SMALL);
     drop(lease);
-    assert_eq!((budget.sum(), budget.overdrawn.load(Ordering::Relaxed)), (0, 0));
+    assert_eq!((budget.sum(), lock(&budget.drawn).all()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -97,6 +98,112 @@ async fn what_the_process_needs_beside_it_is_taken_from_the_limit() {
     assert_eq!(budget.in_force(), limit / 4, "it never goes to nothing");
     budget.fits(limit);
     assert_eq!(budget.in_force(), limit);
+    // A reload brings the number that it had, and no memory.
+    budget.fits(limit / 2);
+    budget.set_limit(limit);
+    assert_eq!((budget.in_force(), budget.limit()), (limit / 2, limit));
+    budget.set_limit(limit / 4);
+    assert_eq!(budget.in_force(), limit / 4);
+}
+
+/// Accounts of upload budgets, the log: nobody can be ended for them.
+#[tokio::test(start_paused = true)]
+async fn what_no_connection_holds_is_taken_from_what_they_share_and_never_all_of_it() {
+    let limit = 10_000_000;
+    let budget = HeldBytes::new(limit);
+    let greedy = newcomer(&budget, 1);
+    for (apart, of_connections) in
+        [(0, limit), (4_000_000, 6_000_000), (9_000_000, limit / 4), (limit * 2, limit / 4)]
+    {
+        budget.charge(Kind::Budget, apart);
+        assert_eq!(budget.in_force(), apart + of_connections);
+        let mut lease = Lease::new(&greedy, Kind::Body);
+        assert!(!lease.try_grow(of_connections * 9 / 10), "beyond the mark");
+        assert!(lease.try_grow(of_connections * 8 / 10) && !budget.is_short(), "{budget:?}");
+        drop(lease);
+        budget.give_back(Kind::Budget, apart);
+    }
+    assert_eq!((budget.sum(), budget.in_force()), (0, limit));
+}
+
+/// Clients that hold all that there is are told from the one that comes, at whatever limit, and beside whatever is held by nobody;
+/// also while what was ended for others has not left yet.
+#[test]
+fn who_holds_much_is_known_by_it_whatever_is_left_for_connections() {
+    let clock =
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let of = |thousandths: u32| 10_000_000 / 1000 * thousandths as usize;
+    let least = u32::try_from(1000 * HeldBytes::LEAST.0 / HeldBytes::LEAST.1).unwrap();
+    // Of the limit: what nobody holds, what the process leaves, what the kernel takes in beyond it.
+    let given = (0u32..700, least..=1000u32, 0u32..300, 1u8..6, 1usize..6);
+    proptest!(|((apart, room, beyond, attackers, searches) in given)| {
+        clock.block_on(async {
+            let budget = HeldBytes::new(of(1000));
+            budget.charge(Kind::Budget, of(apart));
+            budget.fits(of(room));
+            let held: Vec<(Arc<Holder>, Lease)> = (0..)
+                .map(|n| newcomer(&budget, 1 + (n % u32::from(attackers)) as u8))
+                .take_while(|_| budget.sum() < budget.in_force() + of(beyond))
+                .map(|holder| (Arc::clone(&holder), Lease::of(&holder, Kind::Socket, 30_000)))
+                .collect();
+            for search in 0..searches {
+                tokio::time::advance(Duration::from_millis(SEARCH_PAUSE)).await;
+                for attacker in 1..=attackers {
+                    let again = newcomer(&budget, attacker);
+                    prop_assert!(again.is_heavy(), "{attacker} at search {search} {budget:?} {}", budget.in_force());
+                    prop_assert!(!Lease::new(&again, Kind::Connection).try_grow(SMALL));
+                }
+                let quiet = newcomer(&budget, 200);
+                prop_assert!(!quiet.is_heavy());
+                prop_assert!(Lease::new(&quiet, Kind::Connection).try_grow(SMALL), "{search} {budget:?}");
+                prop_assert_eq!(quiet.admitted(Duration::ZERO).await, Ok(()));
+            }
+            drop(held);
+            prop_assert_eq!((budget.sum(), lock(&budget.drawn).all()), (of(apart), 0));
+            Ok::<_, TestCaseError>(())
+        })?;
+    });
+}
+
+/// Connections of a client that holds little, as many as it likes, and the first one of another client.
+#[tokio::test(start_paused = true)]
+async fn no_client_draws_all_that_is_set_aside() {
+    let limit = 100_000_000;
+    let (budget, _held) = pressed(limit);
+    let mut all = Vec::new();
+    for client in 2..20 {
+        let many: Vec<Lease> =
+            std::iter::repeat_with(|| Lease::new(&newcomer(&budget, client), Kind::Connection))
+                .map_while(|mut lease| lease.try_grow(6_000).then_some(lease))
+                .collect();
+        assert!(!many.is_empty() && many.len() * 6_000 <= limit / 16 / 8, "{client}: {}", many.len());
+        assert!(Lease::new(&newcomer(&budget, client + 1), Kind::Connection).try_grow(SMALL), "{client}");
+        all.push(many);
+    }
+}
+
+/// A tunnel that began beyond the limit and stays open.
+#[tokio::test(start_paused = true)]
+async fn what_is_set_aside_is_there_again_once_all_is_within_the_limit() {
+    let limit = 10_000_000;
+    let (budget, mut held) = pressed(limit);
+    let holder = newcomer(&budget, 2);
+    let mut open = Lease::new(&holder, Kind::Connection);
+    assert!(open.try_grow(10_000));
+    assert_eq!(lock(&budget.drawn).all(), 10_000);
+    // It proves who it is.
+    holder.is_for([127, 0, 0, 2].into(), Some("user:a"));
+    assert_eq!(lock(&budget.drawn).all(), 10_000);
+    let keeps = Arc::clone(&budget);
+    let keeps = tokio::spawn(async move { keeps.keep().await });
+    held.truncate(100);
+    while lock(&budget.drawn).all() > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(open.bytes(), 10_000);
+    drop((open, held));
+    keeps.abort();
+    assert_eq!((budget.sum(), lock(&budget.drawn).all()), (0, 0));
 }
 
 /// Its holders stall, between the mark and the limit, and something has ended for want of room.
