@@ -197,9 +197,12 @@ async fn what_is_set_aside_is_there_again_once_all_is_within_the_limit() {
     let keeps = Arc::clone(&budget);
     let keeps = tokio::spawn(async move { keeps.keep().await });
     held.truncate(100);
-    while lock(&budget.drawn).all() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let settled = async {
+        while lock(&budget.drawn).all() > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(Duration::from_secs(60), settled).await.expect("it is settled");
     assert_eq!(open.bytes(), 10_000);
     drop((open, held));
     keeps.abort();
