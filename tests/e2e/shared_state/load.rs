@@ -76,7 +76,7 @@ impl<'s> Load<'s> {
                 while !stop.load(Ordering::SeqCst) {
                     // Whether it was refused or cut, another one comes.
                     if upload(address, target).is_none() {
-                        sleep(Duration::from_millis(100));
+                        sleep(Duration::from_secs(1));
                     }
                 }
                 // Once more, when all is spent.

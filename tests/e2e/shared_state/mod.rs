@@ -286,10 +286,10 @@ fn plain_requests_count_together_and_what_does_not_fit_is_not_begun() {
     });
     let mut store = Store::start(Kept::Nothing);
     let rule = format!("{{to: \"http://{}\", upload_budget: 100KB/24h}}", origin.address());
-    let text =
-        format!("{}shared_state: {{url: \"{}\"}}\n", crate::support::config(&[&rule]), store.url());
+    let text = format!("{}shared_state: {{url: \"{}\"}}\n", crate::support::config(&[&rule]), store.url());
     let (first, second) = (Egressd::start(&text), Egressd::start(&text));
-    let head = |length: &str| format!("PUT http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{length}\r\n", origin.address());
+    let head =
+        |length: &str| format!("PUT http://{0}/ HTTP/1.1\r\nHost: {0}\r\n{length}\r\n", origin.address());
     let post = |replica: &Egressd, bytes: usize| {
         let mut wire = replica.connect();
         wire.send([head(&format!("Content-Length: {bytes}\r\n")).as_bytes(), &vec![1; bytes]].concat());
