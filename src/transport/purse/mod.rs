@@ -29,7 +29,8 @@ const IN_VAIN: u32 = 3;
 const FIRST: (u64, u64) = (4 << 10, 1 << 20);
 /// The largest that it grows to.
 const LARGEST: u64 = 16 << 20;
-/// A block that is used up so soon, in milliseconds, was too small.
+/// A block after which the next one is asked for so soon, in milliseconds, was too small. How long the answer takes does not count: with a slow
+/// store blocks have to be larger, not smaller.
 const TOO_SOON: u64 = 500;
 
 /// What this replica has leased of one budget.
@@ -271,7 +272,7 @@ impl Purse {
         state.rest = Some((answer.rest, now));
         state.failed = 0;
         if answer.granted > 0 {
-            if now.saturating_sub(state.leased) < TOO_SOON {
+            if at.saturating_sub(state.leased) < TOO_SOON {
                 state.block = (state.block * 2).min(largest_block(state.terms.budget));
             }
             state.leased = now;

@@ -138,6 +138,24 @@ async fn a_store_whose_leases_are_over_when_they_come_counts_as_too_slow() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn blocks_grow_while_they_are_used_up_at_once_however_slow_the_store_is() {
+    let (bank, mut queue) = bank(OnFailure::Deny, 1);
+    let purse = purse(&bank);
+    let mut blocks = Vec::new();
+    assert!(purse.take(1).is_none());
+    for _ in 0..4 {
+        let ask = asked(&mut queue).expect("a question").message(false, None);
+        blocks.push(ask.want);
+        advance(Duration::from_secs(4)).await;
+        grant(&purse, ask.number, ask.want, 1 << 19);
+        purse.take(ask.want).expect("it is there");
+    }
+    assert_eq!(blocks, [4096, 8192, 16_384, 16_384], "at most a 64th");
+    advance(Duration::from_secs(4)).await;
+    assert!(asked(&mut queue).is_some_and(|purse| purse.message(false, None).want == 16_384));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_purse_that_is_gone_says_what_it_used() {
     let (bank, mut queue) = bank(OnFailure::Deny, 1);
     let purse = purse(&bank);

@@ -18,7 +18,7 @@ const CLIENTS: usize = 200;
 /// What each sends in one tunnel.
 const UPLOAD: usize = 256 * 1024;
 /// A store that is slow or settles makes everything slow.
-const PATIENCE: Duration = Duration::from_secs(150);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A target that counts.
 pub(super) struct Sink {
