@@ -27,7 +27,9 @@ impl Hellos {
     /// A hello goes on. `None`: the same is under way already.
     pub fn enter(&self, hello: &[u8]) -> Option<HelloUnderWay<'_>> {
         let print = self.seed.hash_one(hello);
-        self.lock().insert(print).then_some(HelloUnderWay { hellos: self, print })
+        let is_new = self.lock().insert(print);
+        // Not made where it is none: its drop takes the print away.
+        is_new.then(|| HelloUnderWay { hellos: self, print })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<u64>> {

@@ -112,6 +112,8 @@ pub(crate) async fn shown<'s>(
         }
         (None, None) => return Err(Reason::NoSni.into()),
     };
+    // What the record of a refusal shows.
+    request.offered(target.host.name().map(Name::shared));
     request.asks_for(&target);
     Ok((target, under_way))
 }

@@ -238,6 +238,7 @@ dns: {{servers: [127.0.0.1]}}
 limits: {{tunnels_per_client: 2000, requests_per_second_per_client: 10000}}
 policies:
   - name: clients
+    clients: {{networks: [10.77.0.0/24, \"fd77::/64\", 52.119.196.0/24]}}
     private: [10.77.0.0/24]
     allow:
       - {HOST}
