@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::rules::lint::Entrance;
 use crate::transport::tls::ServerTls;
 use crate::transport::tls::mint::Minter;
 use crate::wire::seal::key::SealKey;
-use crate::words::client::Protocol;
+use crate::words::client::{ClientAddr, Protocol};
 use crate::words::logformat::Logformat;
 use crate::words::target::Name;
 
@@ -122,6 +122,14 @@ impl ListenAddress {
         match self {
             ListenAddress::Ip(address) => Some(*address),
             ListenAddress::Unix { .. } => None,
+        }
+    }
+
+    /// The path, if it has one.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            ListenAddress::Ip(_) => None,
+            ListenAddress::Unix { path, .. } => Some(path),
         }
     }
 
@@ -283,10 +291,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The address that stands for a client wherever clients are counted: its own, or the first of its network.
-    pub fn client(&self, address: IpAddr) -> IpAddr {
-        match address {
-            IpAddr::V4(_) => address,
+    /// The address that stands for a client wherever clients are counted: its own, the first of its network, or one for each user
+    /// of this machine.
+    pub fn client(&self, client: ClientAddr) -> IpAddr {
+        if let Some(user) = client.of_user() {
+            return user;
+        }
+        match client.ip() {
+            address @ IpAddr::V4(_) => address,
             IpAddr::V6(address) => {
                 let host = u32::from(128 - self.ipv6_prefix.min(128));
                 Ipv6Addr::from_bits(address.to_bits() & u128::MAX.checked_shl(host).unwrap_or(0)).into()

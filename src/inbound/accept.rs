@@ -25,7 +25,7 @@ use crate::state::shared::Shared;
 use crate::telemetry::metrics::ConnectionResult;
 use crate::telemetry::record::new_id;
 use crate::transport::held::{Kind, Lease, queued};
-use crate::words::client::{Client, PeerAddr};
+use crate::words::client::{Client, ClientAddr, PeerAddr};
 use crate::words::outcome::Reason;
 
 /// The memory of a connection: its task, its socket, and what the kernel has for it. `tests/long/side_by_side` prints the first,
@@ -107,7 +107,7 @@ fn hold(
     let mut lease = Lease::new(&shared.held.enter(), Kind::Connection);
     let holder = Arc::clone(lease.holder());
     if shared.held.is_pressed() {
-        holder.is_for(shared.current.load().limits.client(peer.ip()), None);
+        holder.is_for(shared.current.load().limits.client(ClientAddr::of_peer(peer)), None);
     }
     let turn = match standing {
         Standing::Stranger => None,

@@ -189,9 +189,9 @@ async fn pass(
         client.vpc_endpoint = header.vpc_endpoint;
         destination = header.destination;
     }
-    let standing = place.named(client.address.ip(), listener, shared);
+    let standing = place.named(client.address, listener, shared);
     let standing = standing.map_err(|full| Closed::full(full, Some(client.address)))?;
-    let address = limits.client(client.address.ip());
+    let address = limits.client(client.address);
     holder.is_for(address, None);
     let mut lease = Lease::of(holder, Kind::Head, early.capacity());
     let Some(settings) = tls else {

@@ -235,13 +235,13 @@ pub(crate) async fn serve<'s>(
                 proof = Arc::new(proven.proof);
             }
             request.known(Arc::clone(&client), Arc::clone(&proof));
-            holder.is_for(snapshot.config.limits.client(client.address.ip()), client.identity());
+            holder.is_for(snapshot.config.limits.client(client.address), client.identity());
         } else {
             // A reload may have taken the passwords away.
             answered(&mut unanswered);
             if client.identities != connected.identities {
                 kept = Kept::default();
-                let address = snapshot.config.limits.client(connected.address.ip());
+                let address = snapshot.config.limits.client(connected.address);
                 holder.is_for(address, connected.identity());
             }
             client = Arc::clone(&connected);
@@ -267,7 +267,6 @@ pub(crate) async fn serve<'s>(
                 Buffered { bytes: buffer, lease },
                 target,
                 request,
-                snapshot,
                 slot,
                 shared,
             ))

@@ -16,7 +16,7 @@ use crate::state::limits::unnamed::UnnamedPlace;
 use crate::state::limits::{Crowded, Presence};
 use crate::state::listener::Listener;
 use crate::state::shared::Shared;
-use crate::words::client::PeerAddr;
+use crate::words::client::{ClientAddr, PeerAddr};
 
 /// Whether any policy can match the client, as far as its address and its listener tell.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,9 +113,9 @@ impl Place {
         listener: &Listener,
         shared: &Arc<Shared>,
     ) -> Result<Place, Full> {
-        let (peer, config) = (peer.ip(), shared.current.load());
+        let config = shared.current.load();
         if listener.settings(&config).proxy_protocol.is_none() {
-            return OfClient::new(peer, listener, shared, &config).map(Place::Of);
+            return OfClient::new(ClientAddr::of_peer(peer), listener, shared, &config).map(Place::Of);
         }
         drop(config);
         // After a burst, headers may be there that nobody has read yet. No peer is waited for.
@@ -125,7 +125,7 @@ impl Place {
             }
             yield_now().await;
         }
-        shared.unnamed.enter(peer, Instant::now()).map(Place::Unnamed).ok_or(Full::Unnamed)
+        shared.unnamed.enter(peer.ip(), Instant::now()).map(Place::Unnamed).ok_or(Full::Unnamed)
     }
 
     /// Resolves when another connection needs the place more; never for a client's.
@@ -142,7 +142,7 @@ impl Place {
     /// [`Full`].
     pub(crate) fn named(
         &mut self,
-        client: IpAddr,
+        client: ClientAddr,
         listener: &Listener,
         shared: &Shared,
     ) -> Result<Standing, Full> {
@@ -165,15 +165,19 @@ impl Place {
 }
 
 impl OfClient {
-    fn new(client: IpAddr, listener: &Listener, shared: &Shared, config: &Config) -> Result<Self, Full> {
-        let standing = Standing::of(client, listener, config);
+    fn new(client: ClientAddr, listener: &Listener, shared: &Shared, config: &Config) -> Result<Self, Full> {
+        let standing = Standing::of(client.ip(), listener, config);
         let Limits { tunnels_per_client: per_client, .. } = config.limits;
         let address = config.limits.client(client);
         let entered = shared.occupancy.enter(address, per_client, Instant::now());
         let (presence, others) = entered.map_err(|Crowded { most, first }| {
             if first {
+                let who = match client {
+                    ClientAddr::Address(_) => address.to_string(),
+                    ClientAddr::User(number) => PeerAddr::user(number).to_string(),
+                };
                 tracing::warn!(
-                    "listener {}: {address} has {most} connections open, the most that limits.tunnels_per_client allows ({per_client} and {} \
+                    "listener {}: {who} has {most} connections open, the most that limits.tunnels_per_client allows ({per_client} and {} \
                      more): further ones are closed",
                     listener.name,
                     most.saturating_sub(per_client)

@@ -292,7 +292,7 @@ impl<'s> Talk<'s> {
             return None;
         }
         let (client, _) = &who;
-        holder.is_for(config.limits.client(client.address.ip()), client.identity());
+        holder.is_for(config.limits.client(client.address), client.identity());
         if admit::memory(&holder).await.is_err() {
             refuse(stream, request, admit::short_of_memory(), true).await;
             return None;
@@ -305,7 +305,7 @@ impl<'s> Talk<'s> {
             }
         };
         let held = Buffered { bytes, lease };
-        Box::pin(tunnel::establish(stream, held, target, request, snapshot, slot, shared)).await
+        Box::pin(tunnel::establish(stream, held, target, request, slot, shared)).await
     }
 }
 

@@ -12,7 +12,7 @@ use super::policy::{Mode, Policy};
 use super::view::RuleView;
 use crate::words::client::Client;
 use crate::words::outcome::Reason;
-use crate::words::target::Target;
+use crate::words::target::{Host, Method, Target};
 
 /// All policies, in order. Immutable, and shared as an `Arc`.
 #[derive(Debug, Default)]
@@ -46,6 +46,18 @@ impl Policies {
                 refs: None,
             }),
         }
+    }
+
+    /// Whether the name in the ClientHello decides in the place of this target, an address that no rule names (`addresses_by_sni`): in
+    /// which mode.
+    pub fn judges_by_name(&self, target: &Target, client: &Client, now: Timestamp) -> Option<Mode> {
+        let Host::Address(_) = target.host else { return None };
+        let policy = self.of_client(client).filter(|policy| policy.addresses_by_sni())?;
+        let reason = match policy.decide(target, now) {
+            Ok(permit) => permit.reason,
+            Err(denial) => Some(denial.reason),
+        };
+        (target.method == Method::Connect && reason == Some(Reason::HostNotAllowed)).then(|| policy.mode())
     }
 
     /// The policy that decides for a client.

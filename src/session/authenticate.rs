@@ -78,7 +78,7 @@ pub(crate) async fn verify(
     (buffer, lease): (&mut BytesMut, &mut Lease),
     shared: &Shared,
 ) -> Result<Proven, Unproven> {
-    let address = shared.current.load().limits.client(connected.address.ip());
+    let address = shared.current.load().limits.client(connected.address);
     let verify = shared.passwords.verify(&basic_auth.users, address, credentials);
     let mut verify = std::pin::pin!(tokio::time::timeout(VERIFY_TIMEOUT, verify));
     let verdict = loop {

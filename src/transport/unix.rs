@@ -31,6 +31,12 @@ pub enum BindError {
     /// There is something else.
     #[error("there is a file that is no socket, which is not replaced: remove it, or write another path")]
     NotASocket,
+    /// A socket of somebody else, of which we cannot tell whether it is stale.
+    #[error(
+        "egressd's user may not write to the socket there, and so cannot tell whether a process listens: remove it if none does, or \
+         write another path"
+    )]
+    Closed,
     /// The kernel said so.
     #[error("{source}{}", instead(source))]
     Io {
@@ -71,7 +77,7 @@ impl UnixDoor {
         socket.bind(&SockAddr::unix(path)?)?;
         let path = OwnPath::made(path)?;
         socket.listen(BACKLOG)?;
-        path.permit(permissions)?;
+        permit(&path.path, path.identity, permissions)?;
         let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(socket));
         Ok(UnixDoor { listener: UnixListener::from_std(listener)?, path })
     }
@@ -110,23 +116,19 @@ impl OwnPath {
     fn made(path: &Path) -> io::Result<Self> {
         Ok(OwnPath { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) })
     }
+}
 
-    /// Sets the permissions of this very file, whatever has come to its path since.
-    fn permit(&self, permissions: u32) -> io::Result<()> {
-        let file = rustix::fs::openat(
-            CWD,
-            &self.path,
-            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        )?;
-        let there = rustix::fs::fstat(&file)?;
-        if (there.st_dev, there.st_ino) != self.identity {
-            return Err(io::Error::other("another file came to its path just now"));
-        }
-        // A descriptor of this kind has no other way to the mode of its file.
-        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
-        fs::set_permissions(link, Permissions::from_mode(permissions))
+/// Sets the permissions of this very file, whatever has come to its path since.
+fn permit(path: &Path, file: Identity, permissions: u32) -> io::Result<()> {
+    let there =
+        rustix::fs::openat(CWD, path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let seen = rustix::fs::fstat(&there)?;
+    if (seen.st_dev, seen.st_ino) != file {
+        return Err(io::Error::other("another file came to its path just now"));
     }
+    // A descriptor of this kind has no other way to the mode of its file.
+    let link = format!("/proc/self/fd/{}", there.as_raw_fd());
+    fs::set_permissions(link, Permissions::from_mode(permissions))
 }
 
 impl Drop for OwnPath {
@@ -149,12 +151,8 @@ fn make_room(path: &Path) -> Result<(), BindError> {
     if !there.file_type().is_socket() {
         return Err(BindError::NotASocket);
     }
-    // Not blocking: somebody may listen whose queue is full.
-    let asking = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
-    match asking.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-        // Somebody listens, has a full queue, or does not let us in.
-        Ok(()) | Err(_) => return Err(BindError::InUse),
+    if listens(path, &there)? {
+        return Err(BindError::InUse);
     }
     // Another process may have come between: what is taken away must be what was looked at.
     let mut aside = path.as_os_str().to_owned();
@@ -168,6 +166,31 @@ fn make_room(path: &Path) -> Result<(), BindError> {
     // Back, unless something else came there meanwhile.
     let _ = rustix::fs::renameat_with(CWD, Path::new(&aside), CWD, path, RenameFlags::NOREPLACE);
     Err(BindError::InUse)
+}
+
+/// Whether a process listens at `path`, where `there` was seen.
+fn listens(path: &Path, there: &Metadata) -> Result<bool, BindError> {
+    let connect = || {
+        // Not blocking: somebody may listen whose queue is full.
+        let asking = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+        asking.connect(&SockAddr::unix(path)?)
+    };
+    let mut asked = connect();
+    let is_closed = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+    if asked.as_ref().is_err_and(is_closed) {
+        // Its permissions leave out even the user whom it belongs to: ourselves, if an egressd was killed.
+        let mode = there.permissions().mode() & 0o7777;
+        permit(path, identity(there), mode | 0o200).map_err(|_| BindError::Closed)?;
+        asked = connect();
+        // Somebody may listen there.
+        permit(path, identity(there), mode)?;
+    }
+    match asked {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
+        Err(error) if is_closed(&error) => Err(BindError::Closed),
+        // Somebody listens, or has a full queue.
+        Ok(()) | Err(_) => Ok(true),
+    }
 }
 
 #[cfg(test)]

@@ -4,13 +4,18 @@
 //! two types, so that they cannot be swapped.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 /// The client's address, from the PROXY header if the listener uses that protocol. Policies, limits and the log's
-/// `client` use this one. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
+/// `client` use this one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct ClientAddr(SocketAddr);
+pub enum ClientAddr {
+    /// An address. IPv4-mapped IPv6 addresses are unwrapped, so that a dual-stack listener changes no verdict.
+    Address(SocketAddr),
+    /// A user of this machine, who has the address of this machine.
+    User(u32),
+}
 
 /// Who is at the other end of the connection: the log's `peer`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -27,18 +32,38 @@ const HERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 impl ClientAddr {
     /// Unwraps an IPv4-mapped address.
     pub fn new(address: SocketAddr) -> Self {
-        ClientAddr(unmapped(address))
+        ClientAddr::Address(unmapped(address))
+    }
+
+    /// Of a client that connected directly.
+    pub fn of_peer(peer: PeerAddr) -> Self {
+        match peer {
+            PeerAddr::Address(address) => ClientAddr::Address(address),
+            PeerAddr::User(number) => ClientAddr::User(number),
+        }
     }
 
     /// The address without the port.
     pub fn ip(self) -> IpAddr {
-        self.0.ip()
+        SocketAddr::from(self).ip()
+    }
+
+    /// What tells the users of this machine apart wherever clients are counted: an address that no client can have, because it is one
+    /// of multicast. `None`: its own address does.
+    pub fn of_user(self) -> Option<IpAddr> {
+        match self {
+            ClientAddr::Address(_) => None,
+            ClientAddr::User(number) => Some(Ipv6Addr::from_bits((0xff << 120) | u128::from(number)).into()),
+        }
     }
 }
 
 impl From<ClientAddr> for SocketAddr {
     fn from(address: ClientAddr) -> Self {
-        address.0
+        match address {
+            ClientAddr::Address(address) => address,
+            ClientAddr::User(_) => HERE,
+        }
     }
 }
 
@@ -55,14 +80,7 @@ impl PeerAddr {
 
     /// The address without the port; that of this machine for one of its users.
     pub fn ip(self) -> IpAddr {
-        self.address().ip()
-    }
-
-    fn address(self) -> SocketAddr {
-        match self {
-            PeerAddr::Address(address) => address,
-            PeerAddr::User(_) => HERE,
-        }
+        ClientAddr::of_peer(self).ip()
     }
 }
 
@@ -72,7 +90,7 @@ fn unmapped(address: SocketAddr) -> SocketAddr {
 
 impl fmt::Display for ClientAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        SocketAddr::from(*self).fmt(f)
     }
 }
 
@@ -140,7 +158,7 @@ impl Client {
     /// The same for a peer that may have no address: it counts as one of this machine.
     pub fn of_peer(peer: PeerAddr) -> Self {
         Client {
-            address: ClientAddr(peer.address()),
+            address: ClientAddr::of_peer(peer),
             peer,
             identities: Vec::new(),
             vpc_endpoint: None,

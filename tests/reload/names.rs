@@ -43,6 +43,11 @@ impl HeldNames {
         until("a question to the name server", || (lock(&self.state).asked > 0).then_some(()));
     }
 
+    /// How many questions have come.
+    pub(crate) fn asked(&self) -> usize {
+        lock(&self.state).asked
+    }
+
     /// Answers from now on, including the earlier questions.
     pub(crate) fn release(&self) {
         lock(&self.state).released = true;

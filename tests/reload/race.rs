@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 
 use crate::names::HeldNames;
-use crate::support::{Egressd, Origin, Wire, config, until};
+use crate::support::{Egressd, End, Origin, Wire, client_hello, config, until};
 use crate::{configure, ping, reloaded, short};
 
 /// A request that the configuration in force allowed, and that waits for the name server.
@@ -130,6 +130,47 @@ fn a_tunnel_of_plain_requests_in_the_old_policy_is_opaque_in_the_new_one() {
     let Waiting { mut request, .. } = waiting;
     assert_eq!(request.read_head().status, 200);
     ping(&mut request);
+}
+
+/// The client takes its time with its hello, which says what is asked for: by then another configuration is in force.
+#[test]
+fn a_name_that_was_denied_while_its_hello_came_is_neither_looked_up_nor_dialled() {
+    let origin = Origin::echo();
+    let listed = format!("https://slow.test:{}", origin.port());
+    let at = format!("127.0.0.9:{}", origin.port());
+    let by_name = config(&[&listed]).replace("    private:", "    addresses_by_sni: true\n    private:");
+    assert!(by_name.contains("addresses_by_sni"), "`config` looks otherwise now");
+    let deny = |host: &str| by_name.replace("    private:", &format!("    deny: [\"{host}\"]\n    private:"));
+    let rows = [
+        // The name is denied, is no longer listed, or no longer decides.
+        (deny("slow.test"), "host_denied", json!(format!("slow.test:{}", origin.port()))),
+        (
+            by_name.replace(&listed, "other.test"),
+            "host_not_allowed",
+            json!(format!("slow.test:{}", origin.port())),
+        ),
+        (by_name.replace("addresses_by_sni: true", "addresses_by_sni: false"), "host_not_allowed", json!(at)),
+        (deny("127.0.0.9"), "host_denied", json!(at)),
+    ];
+    for (text, reason, target) in rows {
+        let names = HeldNames::start();
+        let with = |text: &str| format!("{text}{}", names.setting());
+        let proxy = Egressd::start(&with(&by_name));
+        let mut request = proxy.connect();
+        request.send(format!("CONNECT {at} HTTP/1.1\r\nHost: {at}\r\n\r\n"));
+        assert_eq!(request.read_head().status, 200, "{reason}");
+        let hello = client_hello(Some("slow.test"));
+        let (half, rest) = hello.split_at(hello.len() / 2);
+        request.send(half);
+        let hash = reloaded(&proxy, || configure(&proxy, &with(&text)));
+        request.send(rest);
+        assert_eq!(request.read_to_end(), (vec![21, 3, 3, 0, 2, 2, 49], End::Fin), "{reason}");
+        proxy.record(|record| record["event"] == "deny").assert_has(
+            &json!({"reason": reason, "target": target, "config": short(&hash), "upstream": null}),
+        );
+        assert_eq!(names.asked(), 0, "{reason}: the name was looked up");
+        assert!(origin.seen().is_empty(), "{reason}");
+    }
 }
 
 #[test]

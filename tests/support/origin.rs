@@ -69,7 +69,12 @@ impl Origin {
 
     /// Sends back what it gets, and answers a FIN with a FIN.
     pub fn echo() -> Self {
-        Origin::start(any_port(), echo)
+        Origin::echo_at(any_port())
+    }
+
+    /// The same at this address.
+    pub fn echo_at(address: SocketAddr) -> Self {
+        Origin::start(address, echo)
     }
 
     /// Reads to the end and sends nothing.

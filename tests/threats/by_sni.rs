@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::check::ask;
 use crate::support::socks;
-use crate::support::{Authority, Egressd, End, Origin, client_hello, config, own_loopback, write};
+use crate::support::{Authority, Egressd, End, Origin, client_hello, config, own_loopback, until, write};
 
 const ACCESS_DENIED: u8 = 49;
 const UNRECOGNIZED_NAME: u8 = 112;
@@ -128,7 +128,7 @@ fn an_address_that_a_rule_names_is_decided_by_that_rule() {
     proxy.refuses(ask(&denied.to_string()), 403, "host_denied");
     // Without the key it is refused before the 200, as ever.
     write(&proxy.file("egressd.yaml"), text.replace("    addresses_by_sni: true\n", ""));
-    crate::support::until("the reload", || {
+    until("the reload", || {
         let mut wire = proxy.connect();
         wire.send(ask("192.0.2.1:443"));
         (wire.read_head().status == 403).then_some(())
@@ -149,4 +149,74 @@ fn a_tunnel_by_name_is_judged_again_by_its_name() {
     proxy.record(|record| record["ending"] == "policy_revoked").assert_has(&json!({
         "target": format!("a.test:{}", allowed.port()), "reason": "host_not_allowed",
     }));
+}
+
+/// On a port where TLS is presumed, and on any other.
+#[test]
+fn report_mode_passes_to_the_address_what_names_nothing() {
+    let mut origins = vec![Origin::echo()];
+    // Below 1024: for root alone.
+    if rustix::process::getuid().is_root() {
+        origins.push(Origin::echo_at(SocketAddr::new(own_loopback().into(), 443)));
+    }
+    let text = by_sni(&["https://a.test"], "tunnel: {client_hello_timeout: 300ms}\n");
+    let reporting = text.replace("    addresses_by_sni", "    mode: report\n    addresses_by_sni");
+    let rows: [(Vec<u8>, &str); 5] = [
+        (client_hello(None), "no_sni"),
+        (b"SSH-2.0-x\r\n".to_vec(), "not_tls"),
+        (b"\x16\x03\x01\x00\x05\x02\x00\x00\x01\x00".to_vec(), "client_hello_malformed"),
+        // The other side speaks first.
+        (Vec::new(), "client_hello_timeout"),
+        (client_hello(Some("a.test"))[..40].to_vec(), "client_hello_timeout"),
+    ];
+    for origin in &origins {
+        let proxy = Egressd::start(&reporting);
+        let to = origin.address().to_string();
+        for way in ["http", "socks5"] {
+            for (bytes, reason) in &rows {
+                let before = proxy.records().len();
+                let mut wire = proxy.connect();
+                match way {
+                    "http" => {
+                        wire.send(ask(&to));
+                        assert_eq!(wire.read_head().status, 200, "{reason}");
+                    }
+                    _ => assert_eq!(socks::ask(&mut wire, &to), 0, "{reason}"),
+                }
+                wire.send(bytes);
+                let opened = until(reason, || {
+                    proxy.records().into_iter().skip(before).find(|record| record["event"] == "open")
+                });
+                opened.assert_has(&json!({
+                    "decision": "would_deny", "reason": reason, "target": to, "upstream": to, "original": null,
+                    "protocol": way, "status": 200, "mode": "report",
+                }));
+                wire.send("more");
+                let echoed = [bytes.as_slice(), b"more"].concat();
+                assert_eq!(wire.read_exact(echoed.len()), echoed, "{way}: {reason}");
+            }
+        }
+        let metrics = proxy.metrics();
+        let counted = |reason| {
+            metrics.count("egressd_requests_total", &[("decision", "would_deny"), ("reason", reason)])
+        };
+        assert_eq!((counted("no_sni"), counted("client_hello_timeout")), (2, 4));
+        // An address that nobody may reach is refused in every mode.
+        let mut wire = proxy.connect();
+        wire.send(ask("169.254.169.254:80"));
+        assert_eq!(wire.read_head().status, 200);
+        wire.send("GET / HTTP/1.1\r\n\r\n");
+        assert_eq!(wire.read_to_end(), (alert(ACCESS_DENIED), End::Fin));
+        proxy
+            .record(|record| record["reason"] == "address_prohibited")
+            .assert_has(&json!({"target": "169.254.169.254:80", "upstream": null}));
+        // Once it is enforced, what is open ends.
+        let mut wire = proxy.connect();
+        wire.send(ask(&to));
+        assert_eq!(wire.read_head().status, 200);
+        wire.send("ping");
+        assert_eq!(wire.read_exact(4), b"ping");
+        write(&proxy.file("egressd.yaml"), &text);
+        proxy.record(|record| record["ending"] == "policy_revoked");
+    }
 }

@@ -178,6 +178,104 @@ fn only_those_who_may_write_to_it_may_connect() {
     }
 }
 
+/// A user who connects and says what it gets: the head of the answer to a CONNECT, then what comes back for `ping`.
+fn as_nobody(path: &Path, to: &str) -> String {
+    let script = "import socket,sys\ns=socket.socket(socket.AF_UNIX)\ns.connect(sys.argv[1])\ns.sendall(f'CONNECT {sys.argv[2]} HTTP/1.1\\r\\nHost: {sys.argv[2]}\\r\\n\\r\\n'.encode())\nhead=s.recv(4096).decode()\nprint(head.split(chr(13))[0])\nif ' 200 ' in head:\n s.sendall(b'ping')\n print(s.recv(4).decode())";
+    let output = std::process::Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c", script])
+        .args([path.as_os_str(), to.as_ref()])
+        .output()
+        .expect("util-linux and Python are installed");
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).expect("text")
+}
+
+/// Users of one machine share its address, and nothing else.
+#[test]
+fn one_user_neither_takes_the_places_of_another_nor_its_budget() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let origin = Origin::echo();
+    let directory = directory();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).expect("ours");
+    let path = directory.path().join("proxy.sock");
+    let to = origin.address().to_string();
+    let rule = format!("{{to: \"tcp://{to}\", upload_budget: 6B/1h}}");
+    // Whatever stands for an IPv6 network does not stand for all users.
+    let limits = "limits: {tunnels_per_client: 1, ipv6_prefix: 32}\n";
+    let proxy = Egressd::start(&(at(&path, ", permissions: \"0666\"", &[&rule]) + limits));
+    let mut first = dial(&path);
+    first.send(connect_to(&to));
+    assert_eq!(first.read_head().status, 200);
+    first.send("ping");
+    assert_eq!(first.read_exact(4), b"ping");
+    let mut second = dial(&path);
+    second.send(connect_to(&to));
+    assert_eq!(second.read_reply().reason(), Some("client_limit_reached"));
+    // Of the budget of the first 2 bytes are left.
+    assert!(as_nobody(&path, &to).ends_with("\nping\n"));
+    first.send("pong");
+    let _ = first.read_to_end();
+    proxy
+        .record(|record| record["ending"] == "upload_limit")
+        .assert_has(&json!({"peer": user(), "client": "127.0.0.1:0", "sent": 6}));
+    proxy
+        .record(|record| record["event"] == "close" && record["peer"] == "uid:65534")
+        .assert_has(&json!({"client": "127.0.0.1:0", "sent": 4}));
+    let metrics = proxy.metrics();
+    assert_eq!(metrics.count("egressd_requests_total", &[("reason", "client_limit_reached")]), 1);
+}
+
+/// Nobody but its group may connect, and not even its own user may ask whether somebody listens.
+#[test]
+fn a_stale_socket_that_is_closed_to_its_own_user_is_replaced_too() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let directory = directory();
+    let own = |file: &Path| std::os::unix::fs::chown(file, Some(65534), Some(65534)).expect("we are root");
+    let binary = directory.path().join("egressd");
+    std::fs::copy(crate::support::command().get_program(), &binary).expect("a program");
+    let path = directory.path().join("proxy.sock");
+    let file = directory.path().join("egressd.yaml");
+    write(&file, at(&path, ", permissions: \"0060\"", &["a.example"]));
+    for place in [directory.path(), &binary, &file] {
+        own(place);
+    }
+    let start = |directory: tempfile::TempDir| {
+        let mut command = std::process::Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]);
+        command.arg(&binary).arg("run").arg("--config").arg(&file).env_clear();
+        Egressd::spawn(directory, command)
+    };
+    let first = start(crate::support::directory());
+    first.says("listening on unix:");
+    assert_eq!(mode(&path), 0o060);
+    let second = start(crate::support::directory());
+    let ended = second.wait();
+    assert!(ended.code == 1 && ended.stderr.contains("another process listens there"), "{}", ended.stderr);
+    assert_eq!(mode(&path), 0o060, "as it was");
+    drop(UnixStream::connect(&path).expect("it still listens"));
+    first.signal(Signal::KILL);
+    until("the kill", || UnixStream::connect(&path).is_err().then_some(()));
+    assert!(path.exists(), "as a kill leaves it");
+    let third = start(crate::support::directory());
+    third.says("listening on unix:");
+    drop(UnixStream::connect(&path).expect("it listens"));
+    third.signal(Signal::KILL);
+    until("the kill", || UnixStream::connect(&path).is_err().then_some(()));
+    // Of somebody else nobody can tell.
+    std::os::unix::fs::chown(&path, Some(1), Some(1)).expect("we are root");
+    let ended = start(crate::support::directory()).wait();
+    assert!(
+        ended.code == 1 && ended.stderr.contains("cannot tell whether a process listens"),
+        "{}",
+        ended.stderr
+    );
+    assert!(path.exists());
+}
+
 #[test]
 fn its_keys_are_checked() {
     let directory = directory();

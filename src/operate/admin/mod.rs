@@ -69,7 +69,7 @@ pub async fn serve(socket: TcpListener, shared: Arc<Shared>) {
         let config = shared.current.load();
         let address = PeerAddr::new(peer).ip();
         let inside = config.admin.networks.iter().any(|network| network.contains(&address));
-        let address = config.limits.client(address);
+        let address = config.limits.client(ClientAddr::new(peer));
         drop(config);
         // Closed if there are too many: in the queue, the client would learn it no sooner.
         let Some(place) = places.enter(address, inside) else { continue };

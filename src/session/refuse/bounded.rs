@@ -37,7 +37,7 @@ pub(crate) struct RefusedConnection<'a> {
 pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &RefusedConnection<'_>) {
     let &RefusedConnection { id, reason, who, why, in_clear } = refused;
     let has_place = has_place(listener, shared, reason, who);
-    let client = who.client.map_or(who.peer.ip(), ClientAddr::ip);
+    let client = who.client.unwrap_or_else(|| ClientAddr::of_peer(who.peer));
     shared.recent.note(&Refusal {
         at: Timestamp::now(),
         // The page names no record that is not there.
@@ -51,7 +51,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
         request: None,
         recognised: None,
         told: None,
-        client: Some(client),
+        client: Some(client.ip()),
         account: Some(shared.current.load().limits.client(client)),
         identity: None,
         sni: None,
@@ -67,7 +67,7 @@ pub(crate) fn record(listener: &Arc<Listener>, shared: &Arc<Shared>, refused: &R
 /// Whether a request that is refused for `reason` gets its record: always, if the reason is not one of the bounded
 /// ones. Otherwise it is counted here, and reported at the window's end.
 pub(crate) fn has_place(listener: &Arc<Listener>, shared: &Arc<Shared>, reason: Reason, who: Who) -> bool {
-    let account = who.client.map(|client| shared.current.load().limits.client(client.ip()));
+    let account = who.client.map(|client| shared.current.load().limits.client(client));
     match listener.flood.add(reason, who, account) {
         None | Some(RefusalRecord::Write) => true,
         Some(RefusalRecord::Count) => false,

@@ -153,7 +153,7 @@ impl Facts {
             shared.allowed.note(&Passage {
                 at: Timestamp::now(),
                 client,
-                account: shared.current.load().limits.client(client),
+                account: shared.current.load().limits.client(self.client.address),
                 identity: self.client.identity(),
                 target,
                 by_report_mode: self.decision == Some(Decision::WouldDeny),
@@ -200,7 +200,7 @@ impl Facts {
             recognised,
             told: self.told.as_ref().map(|(told, entry)| (&**told, entry.as_deref())),
             client: Some(client),
-            account: Some(shared.current.load().limits.client(client)),
+            account: Some(shared.current.load().limits.client(self.client.address)),
             identity: self.client.identity(),
             sni: self.sni.as_deref(),
             auth_scheme: self.auth_scheme,

@@ -146,7 +146,7 @@ impl<'s> Request<'s> {
 
     /// The address that stands for the client wherever clients are counted: by the configuration that judges the request.
     pub fn account(&self, config: &Config) -> IpAddr {
-        config.limits.client(self.client().address.ip())
+        config.limits.client(self.client().address)
     }
 
     /// The client.
@@ -236,6 +236,13 @@ impl<'s> Request<'s> {
         facts.decision = Some(Decision::WouldDeny);
         // The rules come first, as they do in enforce mode.
         facts.reason.get_or_insert(Cause::Refused(reason));
+    }
+
+    /// The same where the rules against the address that it wrote are not why: a name would have decided in its place.
+    pub(crate) fn would_deny_instead(&mut self, reason: Reason) {
+        let facts = self.facts_mut();
+        facts.decision = Some(Decision::WouldDeny);
+        facts.reason = Some(Cause::Refused(reason));
     }
 
     /// This was recognised in it, where its rule asks for it.

@@ -5,6 +5,8 @@
 //! it makes up gains nothing. What fails from here on is an alert. An address that a rule or a `deny` names is decided by that, as in
 //! any policy.
 //!
+//! The hello takes as long as its client likes, within its deadline: what is in force when it was read decides, and whether the name
+//! does. In report mode a client that names nothing reaches the address that it wrote, as it would without the key.
 //! The same name is the target of a client that does not know of the proxy ([`shown`]): it was never told anything.
 
 use std::net::SocketAddr;
@@ -14,6 +16,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use super::tell::tell;
+use crate::rules::Mode;
 use crate::session::admit;
 use crate::session::refuse::{Refused, reply, socks};
 use crate::session::request::{Answer, Request};
@@ -40,33 +43,74 @@ impl From<Reason> for Unnamed {
     }
 }
 
-/// Whether the name decides for this target: an address that no rule names.
-pub(super) fn applies(target: &Target, request: &Request<'_>, snapshot: &Snapshot) -> bool {
-    // A client that speaks to its target has sent its hello already.
-    if !matches!((&target.host, request.answer()), (Host::Address(_), Answer::Http | Answer::Socks5)) {
-        return false;
-    }
-    let policies = &snapshot.config.policies;
-    if !policies.of_client(request.client()).is_some_and(|policy| policy.addresses_by_sni()) {
-        return false;
-    }
-    let reason = match policies.decide(target, request.client(), Timestamp::now()) {
-        Ok(permit) => permit.reason,
-        Err(denial) => Some(denial.reason),
-    };
-    reason == Some(Reason::HostNotAllowed)
+/// What is decided in the place of the address.
+#[derive(Debug)]
+pub(super) struct Named {
+    pub(super) target: Target,
+    /// Report mode lets it pass to the address, although the hello has no name, for this reason.
+    pub(super) although: Option<Reason>,
 }
 
-/// Tells the client its `200`, and reads the name that its ClientHello has; the hello stays in `early`. The target is then of that name.
+impl From<Target> for Named {
+    fn from(target: Target) -> Self {
+        Named { target, although: None }
+    }
+}
+
+/// Whether the name decides for this target: in which mode.
+pub(super) fn applies(target: &Target, request: &Request<'_>, snapshot: &Snapshot) -> Option<Mode> {
+    // A client that speaks to its target has sent its hello already.
+    if !matches!(request.answer(), Answer::Http | Answer::Socks5) {
+        return None;
+    }
+    snapshot.config.policies.judges_by_name(target, request.client(), Timestamp::now())
+}
+
+/// Tells the client its `200`, and reads its ClientHello, which stays in `early`. The target is then of the name in it, if the
+/// configuration that is in force by then says so too.
 pub(super) async fn named(
     client: &mut ClientStream,
     early: &mut Buffered,
     target: Target,
     request: &mut Request<'_>,
-    snapshot: &Snapshot,
     shared: &Shared,
-) -> Result<Target, Unnamed> {
-    let timeout = snapshot.config.tunnel.client_hello_timeout;
+) -> Result<Named, Unnamed> {
+    let read = hello(client, early, request, shared).await;
+    // A reload may have come while the client took its time.
+    let Some(mode) = applies(&target, request, &shared.snapshot()) else {
+        return match read {
+            Err(Unnamed::Refused(refused, _)) if refused.reason.relaxed_by_report() => Ok(target.into()),
+            Ok(_) => Ok(target.into()),
+            Err(unnamed) => Err(unnamed),
+        };
+    };
+    match read {
+        Ok(name) => {
+            if let Host::Address(address) = target.host {
+                request.meant(SocketAddr::new(address, target.port.get()));
+            }
+            let target = Target { host: Host::Name(name), ..target };
+            request.asks_for(&target);
+            Ok(target.into())
+        }
+        Err(Unnamed::Refused(refused, offered))
+            if mode == Mode::Report && refused.reason.relaxed_by_report() =>
+        {
+            request.offered(offered.map(Arc::from));
+            Ok(Named { target, although: Some(refused.reason) })
+        }
+        Err(unnamed) => Err(unnamed),
+    }
+}
+
+/// Tells the client its `200`, and reads the name that its ClientHello has.
+async fn hello(
+    client: &mut ClientStream,
+    early: &mut Buffered,
+    request: &mut Request<'_>,
+    shared: &Shared,
+) -> Result<Name, Unnamed> {
+    let timeout = shared.current.load().tunnel.client_hello_timeout;
     let reply = match request.answer() {
         Answer::Http => reply::established(request.id()),
         Answer::Socks5 => socks::granted(),
@@ -81,12 +125,7 @@ pub(super) async fn named(
     let (Some(name), _) = name_in_hello(client, early, Instant::now() + timeout, shared).await? else {
         return Err(Reason::NoSni.into());
     };
-    if let Host::Address(address) = target.host {
-        request.meant(SocketAddr::new(address, target.port.get()));
-    }
-    let target = Target { host: Host::Name(name), ..target };
-    request.asks_for(&target);
-    Ok(target)
+    Ok(name)
 }
 
 /// The target of a client that speaks TLS and does not know of the proxy: the name in its hello, at `port`. A hello without one is for
@@ -96,7 +135,6 @@ pub(crate) async fn shown<'s>(
     early: &mut Buffered,
     (original, port): (Option<Target>, Port),
     request: &mut Request<'_>,
-    snapshot: &Snapshot,
     (deadline, shared): (Instant, &'s Shared),
 ) -> Result<(Target, HelloUnderWay<'s>), Unnamed> {
     let (name, length) = name_in_hello(client, early, deadline, shared).await?;
@@ -105,6 +143,8 @@ pub(crate) async fn shown<'s>(
     let target = match (name, original) {
         (Some(name), _) => Target { method: Method::Connect, host: Host::Name(name), port },
         (None, Some(original)) => {
+            // A reload may have come while the client took its time.
+            let snapshot = shared.snapshot();
             return match snapshot.config.policies.decide(&original, request.client(), Timestamp::now()) {
                 Err(denial) if denial.reason == Reason::HostNotAllowed => Err(Reason::NoSni.into()),
                 _ => Ok((original, under_way)),

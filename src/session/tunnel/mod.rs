@@ -34,7 +34,7 @@ use crate::session::refuse::{self, Refused, refuse, reply, socks};
 use crate::session::request::{Answer, Opened, Request};
 use crate::state::limits::Slot;
 use crate::state::live::{Generation, LiveTunnel, TunnelFacts};
-use crate::state::shared::{Shared, Snapshot};
+use crate::state::shared::Shared;
 use crate::telemetry::access_log::RecordPlace;
 use crate::transport::allowance::Allowance;
 use crate::transport::cancel::Cancel;
@@ -51,7 +51,7 @@ use crate::transport::tls;
 use crate::transport::tls::mint::Minter;
 use crate::words::outcome::{Ending, Reason};
 use crate::words::target::Target;
-use by_sni::Unnamed;
+use by_sni::{Named, Unnamed};
 use gate::{ClientHelloGate, NotEntered, Verification};
 use inspected::Inside;
 use reach::{dial, minter, tls_layers};
@@ -67,6 +67,8 @@ pub const OPEN: usize = 6 * 1024;
 /// Dialled and registered; the client does not know it yet.
 struct Ready {
     target: Target,
+    /// Its hello was read and names nothing, and report mode lets it pass.
+    although: Option<Reason>,
     permit: Permit,
     upstream: UpstreamStream,
     /// The dialled address, and the route to it: for another connection by the same route.
@@ -120,16 +122,15 @@ pub(crate) async fn establish<'s>(
     mut early: Buffered,
     target: Target,
     mut request: Request<'s>,
-    snapshot: Snapshot,
     slot: Slot,
     shared: &'s Shared,
 ) -> Option<Established<'s>> {
     let holder = Arc::clone(early.lease.holder());
-    let mut target = target;
-    if by_sni::applies(&target, &request, &snapshot) {
-        let naming = by_sni::named(&mut client, &mut early, target, &mut request, &snapshot, shared);
-        target = match Box::pin(naming).await {
-            Ok(target) => target,
+    let mut named = Named::from(target);
+    if by_sni::applies(&named.target, &request, &shared.snapshot()).is_some() {
+        let naming = by_sni::named(&mut client, &mut early, named.target, &mut request, shared);
+        named = match Box::pin(naming).await {
+            Ok(named) => named,
             Err(Unnamed::Gone) => {
                 request.gone();
                 return None;
@@ -144,7 +145,7 @@ pub(crate) async fn establish<'s>(
     }
     let opened = tokio::select! {
         biased;
-        opened = open(target, &mut request, snapshot, shared, &holder) => Some(opened),
+        opened = open(named, &mut request, shared, &holder) => Some(opened),
         // It is not in the registry yet, so the end of a drain must be noticed here.
         () = shared.drain.ended() => Some(Err(Reason::Draining.into())),
         () = holder.given_up() => Some(Err(admit::short_of_memory())),
@@ -182,14 +183,14 @@ async fn left(client: &mut ClientStream, early: &mut Buffered) {
 
 /// Everything before the `200`.
 async fn open(
-    target: Target,
+    Named { target, although }: Named,
     request: &mut Request<'_>,
-    snapshot: Snapshot,
     shared: &Shared,
     holder: &Arc<Holder>,
 ) -> Result<Ready, Refused> {
     let wanted = Wanted { target: &target, http: None };
-    let mut decided = decide::decide(wanted, request, snapshot)?;
+    // By what is in force now: a look at a password, a wait for memory or a ClientHello may have taken long.
+    let mut decided = decide::decide_now(wanted, request, shared)?;
     let last = shared.log.reserve().map_err(|_| Reason::LogUnavailable)?;
     // Before the dial, so that a client without budget causes no connection.
     let mut allowance = afford(&decided, request, shared).await?;
@@ -235,6 +236,7 @@ async fn open(
         let (upstream, address, generation) = (dialled.stream, dialled.address, snapshot.generation);
         return Ok(Ready {
             target,
+            although: although.filter(|_| permit.reason == Some(Reason::HostNotAllowed)),
             permit,
             upstream,
             address,
@@ -270,6 +272,7 @@ async fn enter<'s>(
 ) -> Option<Established<'s>> {
     let Ready {
         target,
+        although,
         permit,
         upstream,
         address,
@@ -346,6 +349,10 @@ async fn enter<'s>(
         cancel: &cancel,
         shared,
     };
+    if let Some(reason) = although {
+        gate.lets_pass(reason, None);
+        request.would_deny_instead(reason);
+    }
     let entered = match permit.scheme {
         Scheme::Https if carries == Carries::Tls => {
             let minter = minter?;
@@ -355,20 +362,23 @@ async fn enter<'s>(
             let tunnel = RequestsTunnel { client, buffer, opened, parts };
             return Some(Established::Inspected(Box::new(tunnel)));
         }
-        Scheme::Https => {
+        Scheme::Https if although.is_none() => {
             let (upstream, limits) = (&mut parts.own.stream, &mut parts.limits);
             Box::pin(gate.pass(&mut client, upstream, early, request, last, limits)).await
         }
-        Scheme::Http => match gate.pass_requests(&mut client, early, request, last).await {
-            Ok(Begins::Requests { mut opened, buffer }) => {
-                opened.decided();
-                let tunnel = RequestsTunnel { client, buffer, opened, parts };
-                return Some(Established::Requests(Box::new(tunnel)));
+        Scheme::Http if although.is_none() => {
+            match gate.pass_requests(&mut client, early, request, last).await {
+                Ok(Begins::Requests { mut opened, buffer }) => {
+                    opened.decided();
+                    let tunnel = RequestsTunnel { client, buffer, opened, parts };
+                    return Some(Established::Requests(Box::new(tunnel)));
+                }
+                Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
+                Err(not_entered) => Err(not_entered),
             }
-            Ok(Begins::Anything { opened, early }) => Ok((opened, early)),
-            Err(not_entered) => Err(not_entered),
-        },
-        Scheme::Tcp => {
+        }
+        // A hello that was read already needs no second look.
+        Scheme::Https | Scheme::Http | Scheme::Tcp => {
             let early = Early { to_upstream: early.take(), to_client: BytesMut::new() };
             Ok((request.open(last, Arc::clone(&meter)), early))
         }
