@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use egressd::commands::import::squid::{self, Choices, Files, Note, NoteKind};
 use egressd::config;
@@ -40,7 +41,11 @@ const LISTS: &[(&str, &str)] = &[
     ("hours", "time 09:00-17:00"),
     ("alice", "proxy_auth alice"),
     ("anybody", "proxy_auth REQUIRED"),
+    ("people", "myportname people"),
+    ("second", "myportname 3129 people-of-nobody"),
+    ("entry", "localport 3129-3130"),
     ("either", "any-of cba tls"),
+    ("by", "any-of second cba"),
     ("both", "all-of a tls"),
     // Files, whose lines are in tests/import/root.
     ("hosts", r#"dstdomain -n "/etc/squid/random/hosts""#),
@@ -67,6 +72,27 @@ const CLIENTS: &[&str] = &["10.1.2.3", "10.1.9.9", "10.9.0.7", "10.200.0.1", "19
 const METHODS: &[&str] = &["CONNECT", "GET", "POST"];
 const PORTS: &[u16] = &[443, 80, 8080, 22];
 
+/// The ports by which clients come: the line, the number, and what comes by it.
+const DOORS: &[(&str, u16, Comes)] = &[
+    ("http_port 3128 name=people", 3128, Comes::Asking),
+    ("http_port 3129", 3129, Comes::Asking),
+    ("http_port 3130 name=balanced require-proxy-header", 3130, Comes::Balanced),
+    ("http_port 3131 intercept", 3131, Comes::Http),
+    ("https_port 3132 tproxy ssl-bump cert=/etc/squid/p.pem name=people", 3132, Comes::Tls),
+];
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Comes {
+    /// Requests to a proxy.
+    Asking,
+    /// The same, through a balancer that says to which port.
+    Balanced,
+    /// Plain HTTP that was redirected.
+    Http,
+    /// TLS that was redirected.
+    Tls,
+}
+
 #[derive(Clone, Debug)]
 struct Rule {
     allow: bool,
@@ -83,10 +109,101 @@ struct Request {
     /// What the host resolves to.
     answer: IpAddr,
     office_hours: bool,
+    /// Of [`DOORS`].
+    door: usize,
+    /// What a balancer says.
+    said: u16,
+}
+
+impl Request {
+    fn comes(&self) -> Comes {
+        DOORS[self.door].2
+    }
+
+    fn is_redirected(&self) -> bool {
+        matches!(self.comes(), Comes::Http | Comes::Tls)
+    }
+}
+
+/// What else a configuration says.
+#[derive(Clone, Default, Debug)]
+struct Setup {
+    /// Squid asks for passwords.
+    asked: bool,
+    /// How many of [`DOORS`] there are. None: Squid's port is not written.
+    doors: usize,
+    parent: bool,
+    always: Vec<Rule>,
+    never: Vec<Rule>,
+    peer: Vec<Rule>,
+}
+
+impl Setup {
+    fn lines(&self) -> String {
+        let mut text = head();
+        if !self.asked {
+            text = format!("# no passwords\n{}", text.split_once('\n').expect("lines").1);
+        }
+        for (line, ..) in &DOORS[..self.doors] {
+            text += &format!("{line}\n");
+        }
+        text += "acl balancer src 192.0.2.0/24\nproxy_protocol_access allow balancer\n";
+        if self.parent {
+            text += "cache_peer parent.example parent 3128 0 no-query name=up\n";
+        }
+        for (directive, rules) in [
+            ("always_direct", &self.always),
+            ("never_direct", &self.never),
+            ("cache_peer_access up", &self.peer),
+        ] {
+            text += &rules.iter().map(|rule| format!("{directive} {}\n", written(rule))).collect::<String>();
+        }
+        text
+    }
+
+    /// Whether Squid has no way for it.
+    fn strands(&self, request: &Request) -> bool {
+        let allows = |rules: &[Rule]| squid_list(rules, request).0;
+        let always = !self.always.is_empty() && allows(&self.always);
+        let never = !self.never.is_empty() && allows(&self.never);
+        let parent = self.parent && (self.peer.is_empty() || allows(&self.peer));
+        never && !always && !parent
+    }
+
+    /// Squid's verdict on what comes by the request's port, and the number of the rule that made it.
+    fn squid(&self, rules: &[Rule], request: &Request) -> (bool, usize) {
+        let (allowed, by) = squid_list(rules, request);
+        let taken = match (request.comes(), request.method) {
+            (Comes::Http, method) => method != "CONNECT",
+            (Comes::Tls, "CONNECT") => {
+                let address = Request { host: text_of(request.answer), ..request.clone() };
+                let meant = if request.host.parse::<IpAddr>().is_ok() { request } else { &address };
+                squid_list(rules, meant).0 && !self.strands(meant)
+            }
+            (Comes::Tls, _) => false,
+            (Comes::Asking | Comes::Balanced, _) => true,
+        };
+        (allowed && taken && !self.strands(request), by)
+    }
+}
+
+/// One of [`ADDRESSES`].
+fn text_of(address: IpAddr) -> &'static str {
+    let text = address.to_string();
+    ADDRESSES.iter().find(|one| **one == text).expect("an answer")
+}
+
+fn written(rule: &Rule) -> String {
+    let literals: Vec<String> = rule
+        .literals
+        .iter()
+        .map(|(negated, list)| format!("{}{list}", if *negated { "!" } else { "" }))
+        .collect();
+    format!("{} {}", if rule.allow { "allow" } else { "deny" }, literals.join(" "))
 }
 
 /// Squid's verdict, and the number of the rule that made it.
-fn squid(rules: &[Rule], request: &Request) -> (bool, usize) {
+fn squid_list(rules: &[Rule], request: &Request) -> (bool, usize) {
     for (number, rule) in rules.iter().enumerate() {
         let mut matches = true;
         for (negated, list) in &rule.literals {
@@ -139,8 +256,21 @@ fn holds(list: &str, request: &Request) -> Option<bool> {
         "wide" => destination.to_string().starts_with("52.119.196."),
         "narrow" => destination.to_string() == "52.119.196.66",
         "hours" => request.office_hours,
+        // Nobody is asked who does not know of a proxy.
+        "alice" | "anybody" if request.is_redirected() => false,
         "alice" => request.user? == "alice",
         "anybody" => request.user.map(|_| true)?,
+        "people" => DOORS[request.door].0.contains("name=people"),
+        "second" => DOORS[request.door].1 == 3129,
+        "entry" => {
+            let port = match request.comes() {
+                Comes::Asking => DOORS[request.door].1,
+                Comes::Balanced => request.said,
+                Comes::Http | Comes::Tls => request.port,
+            };
+            (3129..=3130).contains(&port)
+        }
+        "by" => holds("second", request)? || holds("cba", request)?,
         "either" => holds("cba", request)? || holds("tls", request)?,
         "both" => holds("a", request)? && holds("tls", request)?,
         "hosts" => under("b.a.test") || address("52.119.196.66"),
@@ -178,8 +308,9 @@ fn request() -> impl Strategy<Value = Request> {
         select(PORTS),
         select(answers),
         any::<bool>(),
+        (0..DOORS.len(), select(vec![3128_u16, 3129])),
     )
-        .prop_map(|(client, user, method, host, port, answer, office_hours)| Request {
+        .prop_map(|(client, user, method, host, port, answer, office_hours, (door, said))| Request {
             client,
             user,
             method,
@@ -187,7 +318,34 @@ fn request() -> impl Strategy<Value = Request> {
             port,
             answer,
             office_hours,
+            door,
+            said,
         })
+}
+
+/// Lines of `always_direct` and the like. None of them asks for a password.
+fn routes() -> impl Strategy<Value = Vec<Rule>> {
+    let asks = |rule: &Rule| rule.literals.iter().any(|(_, list)| matches!(*list, "alice" | "anybody"));
+    rules().prop_map(move |mut rules| {
+        rules.retain(|rule| !asks(rule));
+        rules.truncate(2);
+        rules
+    })
+}
+
+fn setup() -> impl Strategy<Value = Setup> {
+    let some = |weight| prop::option::weighted(weight, routes());
+    let doors = select(vec![0, 2, 2, 3, DOORS.len()]);
+    (any::<bool>(), doors, any::<bool>(), some(0.3), some(0.4), some(0.3)).prop_map(
+        |(asked, doors, parent, always, never, peer)| Setup {
+            asked,
+            doors,
+            parent,
+            always: always.unwrap_or_default(),
+            never: never.unwrap_or_default(),
+            peer: peer.filter(|_| parent).unwrap_or_default(),
+        },
+    )
 }
 
 /// Whether it is a CONNECT that lets nothing pass but plain requests to the same host and port: for Squid, it is those that
@@ -203,32 +361,20 @@ proptest! {
     fn what_squid_refuses_is_refused_and_what_is_refused_beyond_is_announced(
         rules in rules(),
         requests in proptest::collection::vec(request(), 60),
-        asked in any::<bool>(),
+        setup in setup(),
     ) {
-        compare(&rules, requests, asked)?;
+        compare(&rules, requests, &setup)?;
     }
 }
 
-/// `asked`: Squid asks for passwords.
 fn compare(
     rules: &[Rule],
     requests: impl IntoIterator<Item = Request>,
-    asked: bool,
+    setup: &Setup,
 ) -> Result<(), TestCaseError> {
-    let mut text = head();
-    if !asked {
-        text = format!("# no passwords\n{}", text.split_once('\n').expect("lines").1);
-    }
+    let mut text = setup.lines();
     let first = text.lines().count() + 1;
-    for rule in rules {
-        let literals: Vec<String> = rule
-            .literals
-            .iter()
-            .map(|(negated, list)| format!("{}{list}", if *negated { "!" } else { "" }))
-            .collect();
-        text +=
-            &format!("http_access {} {}\n", if rule.allow { "allow" } else { "deny" }, literals.join(" "));
-    }
+    text += &rules.iter().map(|rule| format!("http_access {}\n", written(rule))).collect::<String>();
     let directory = tempfile::tempdir().expect("a directory");
     let file = directory.path().join("squid.conf");
     std::fs::write(&file, &text).expect("writable");
@@ -245,7 +391,14 @@ fn compare(
     let own: BTreeSet<usize> =
         own.iter().map(|note| usize::try_from(note.line).expect("a line number")).collect();
     for mut request in requests {
-        if !asked {
+        if setup.doors > 0 {
+            request.door %= setup.doors;
+        } else {
+            // Squid has a port anyway, which is one of its own.
+            request.door = 0;
+        }
+        let redirected = request.is_redirected();
+        if !setup.asked || redirected {
             request.user = None;
         } else if request.user.is_none() {
             continue; // The listener asks, which is told.
@@ -257,6 +410,12 @@ fn compare(
         }
         .expect("a target");
         let mut client = Client::direct((request.client, 4711).into());
+        let by_port = |listener: &&config::Listener| {
+            listener.address.ip().is_some_and(|address| address.port() == DOORS[request.door].1)
+        };
+        client.listener =
+            loaded.config.listeners.iter().find(by_port).map(|listener| Arc::clone(&listener.name));
+        prop_assert!(client.listener.is_some(), "{}", imported.yaml);
         client.identities = request.user.iter().map(|user| format!("user:{user}").into()).collect();
         let address = match target.host {
             Host::Address(address) => address,
@@ -266,8 +425,10 @@ fn compare(
         let permit = policies.decide(&target, &client, jiff::Timestamp::now());
         let carried = carries_requests(&permit);
         let passes = permit.is_ok_and(|permit| policies.admit(&permit, address).is_ok());
-        let request = if carried { Request { method: "POST", ..request } } else { request };
-        let (allowed, by) = squid(rules, &request);
+        // What is redirected and is TLS never becomes plain requests.
+        let passes = passes && !(carried && redirected);
+        let request = if carried && !redirected { Request { method: "POST", ..request } } else { request };
+        let (allowed, by) = setup.squid(rules, &request);
         prop_assert!(
             allowed || !passes,
             "wider: {request:?}\n{text}\n{}\n{:#?}",
@@ -325,6 +486,8 @@ fn every_request() -> impl Iterator<Item = Request> {
                                 port: *port,
                                 answer,
                                 office_hours,
+                                door: 0,
+                                said: 3128,
                             });
                         }
                     }
@@ -353,7 +516,8 @@ fn what_is_refused_is_told_at_an_earlier_line_that_may_have_allowed_it() {
     ] as [&[&str]; 6]
     {
         let rules: Vec<Rule> = lines.iter().map(|line| parsed(line)).collect();
-        compare(&rules, every_request(), false).unwrap_or_else(|error| panic!("{lines:?}: {error}"));
+        compare(&rules, every_request(), &Setup::default())
+            .unwrap_or_else(|error| panic!("{lines:?}: {error}"));
     }
 }
 
@@ -412,6 +576,8 @@ fn what_egressd_can_express_is_imported_exactly() {
                         port,
                         answer: "8.8.8.8".parse().expect("an address"),
                         office_hours: true,
+                        door: 0,
+                        said: 3128,
                     };
                     let authority = format!("{host}:{port}");
                     let target = if method == "CONNECT" {
@@ -428,10 +594,59 @@ fn what_egressd_can_express_is_imported_exactly() {
                     } else {
                         request
                     };
-                    assert_eq!(passes, squid(&parsed, &request).0, "{request:?}\n{}", imported.yaml);
+                    assert_eq!(passes, squid_list(&parsed, &request).0, "{request:?}\n{}", imported.yaml);
                     *(if passes { &mut allowed } else { &mut denied }) += 1;
                 }
             }
+        }
+    }
+    assert!(allowed >= 30 && denied >= 100, "{allowed} allowed, {denied} denied");
+}
+
+/// The same for the port that clients come by.
+#[test]
+fn what_ports_tell_apart_listeners_do() {
+    let rules: Vec<Rule> = [
+        "deny !web",
+        "deny CONNECT !tls",
+        "deny !plain !CONNECT",
+        "allow people a",
+        "deny people",
+        "allow second mixed",
+        "allow entry cba",
+        "deny all",
+    ]
+    .iter()
+    .map(|line| parsed(line))
+    .collect();
+    let setup = Setup { doors: 2, ..Setup::default() };
+    let text = setup.lines()
+        + &rules.iter().map(|rule| format!("http_access {}\n", written(rule))).collect::<String>();
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("squid.conf");
+    std::fs::write(&file, text).expect("writable");
+    let files = Files::on_disk(Some("tests/import/root".into()));
+    let imported = squid::squid(&files, &file.display().to_string(), Choices::default()).expect("imported");
+    let read = |path: &Path| std::fs::read(path);
+    let config = config::load_str("egressd.yaml", &imported.yaml, read).expect("loads").config;
+    let (mut allowed, mut denied) = (0, 0);
+    for (door, name) in ["people", "proxy"].into_iter().enumerate() {
+        for request in every_request().filter(|request| request.host.parse::<IpAddr>().is_err()) {
+            let request = Request { door, ..request };
+            let authority = format!("{}:{}", request.host, request.port);
+            let target = if request.method == "CONNECT" {
+                Target::connect(&authority)
+            } else {
+                Target::http(&authority)
+            };
+            let mut client = Client::direct((request.client, 4711).into());
+            client.listener = Some(name.into());
+            let permit = config.policies.decide(&target.expect("a target"), &client, jiff::Timestamp::now());
+            let passes = permit.is_ok();
+            let request =
+                if carries_requests(&permit) { Request { method: "GET", ..request } } else { request };
+            assert_eq!(passes, setup.squid(&rules, &request).0, "{request:?}\n{}", imported.yaml);
+            *(if passes { &mut allowed } else { &mut denied }) += 1;
         }
     }
     assert!(allowed >= 30 && denied >= 100, "{allowed} allowed, {denied} denied");

@@ -2,7 +2,7 @@
 
 use egressd::commands::import::squid::{self as import, Choices, Files, NoteKind};
 
-use super::{Arena, Request, SQUID};
+use super::{Arena, Request, SECOND, SQUID};
 use crate::support::{directory, write};
 
 /// As DNS tells them.
@@ -22,7 +22,7 @@ fn a_name_of_which_one_address_is_denied_passes_by_the_other_and_that_is_told_as
     let at = path.display();
     let conf = format!(
         "acl bad dst 52.9.0.0/16 2600:9::/32\nacl names dstdomain .example.com .example.org\nhttp_access deny bad\n\
-         http_access allow names\nhttp_access deny all\nhttp_port {SQUID}\ndns_nameservers 127.0.0.1\n\
+         http_access allow names\nhttp_access deny all\nhttp_port {SQUID} name=people\nhttp_port {SECOND}\ndns_nameservers 127.0.0.1\n\
          pid_filename {at}/pid\ncache_log {at}/cache.log\naccess_log none\npinger_enable off\nnetdb_filename none\n\
          shutdown_lifetime 0 seconds\nvisible_hostname squid.test\ndebug_options ALL,1 28,3\n"
     );
@@ -36,6 +36,7 @@ fn a_name_of_which_one_address_is_denied_passes_by_the_other_and_that_is_told_as
             client: "127.0.0.1",
             method: "GET",
             target: format!("http://{name}/"),
+            door: 0,
             literal: false,
         })
         .collect();

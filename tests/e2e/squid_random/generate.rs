@@ -182,6 +182,16 @@ const WAYS: &[&str] = &[
     "method get CONNECT",
     "proto HTTP",
 ];
+/// Of the ports [`crate::squid_random`] has.
+const DOORS: &[&str] = &[
+    "myportname people",
+    "myportname 3129",
+    "myportname People 3128",
+    "myportname nobody 3129",
+    "localport 3129",
+    "localport 3000-3128",
+    "localport 80 3128-3129",
+];
 const NAMES: &[&str] = &["ok", "Office", "bad", "SSL_ports", "s", "Team-1", "lists.all", "dmz"];
 const BUILT_IN: &[&str] = &["all", "localhost", "CONNECT", "manager", "to_localhost"];
 
@@ -201,6 +211,8 @@ pub(super) struct Request {
     pub(super) client: &'static str,
     pub(super) method: &'static str,
     pub(super) target: String,
+    /// 0 for the first port, 1 for the second.
+    pub(super) door: u16,
     /// The host is an address.
     pub(super) literal: bool,
 }
@@ -251,6 +263,7 @@ pub(super) fn configuration(numbers: &mut Numbers, directory: &Path) -> Configur
         1 | 2 => {}
         _ => writer.access("deny", &["all".to_owned()]),
     }
+    writer.routes(&names);
     writer.made
 }
 
@@ -273,8 +286,12 @@ impl Writer<'_> {
     }
 
     fn list(&mut self, name: &str, earlier: &[&str]) {
-        let kind = self.numbers.below(20);
+        let kind = self.numbers.below(22);
         match kind {
+            20 | 21 => {
+                let (kind, values) = self.numbers.one(DOORS).split_once(' ').expect("two words");
+                self.line(name, kind, values, None);
+            }
             0..=5 => self.values(name, "src", "", SRC),
             6..=9 => self.domains(name),
             10 | 11 => {
@@ -380,6 +397,36 @@ impl Writer<'_> {
         self.access(action, &literals.into_iter().collect::<Vec<_>>());
     }
 
+    /// By which way requests go. A parent looks names up, so that lists of addresses decide otherwise then, which is told.
+    fn routes(&mut self, names: &[&str]) {
+        if !self.numbers.chance(35) {
+            return;
+        }
+        let leads =
+            self.made.text.contains(" dst ") || self.made.text.to_lowercase().contains("to_localhost");
+        let parent = !leads && self.numbers.chance(70);
+        if parent {
+            self.push(&format!(
+                "cache_peer 127.0.0.1 parent {} 0 no-query no-digest name=up connect-fail-limit=1000000",
+                super::PARENT
+            ));
+        }
+        for directive in ["always_direct", "never_direct", "never_direct", "cache_peer_access up"] {
+            if self.numbers.chance(50) || (directive.ends_with("up") && !parent) {
+                continue;
+            }
+            let action = if self.numbers.chance(65) { "allow" } else { "deny" };
+            let count = 1 + self.numbers.below(2);
+            let literals: BTreeSet<String> = (0..count).map(|_| self.literal(names)).collect();
+            // Where a name leads is another question than which way it goes.
+            let literals: Vec<String> =
+                literals.into_iter().filter(|one| !one.to_lowercase().contains("to_localhost")).collect();
+            if !literals.is_empty() {
+                self.push(&format!("{directive} {action} {}", literals.join(" ")));
+            }
+        }
+    }
+
     fn access(&mut self, action: &str, literals: &[String]) {
         let line = self.push(&format!("http_access {action} {}", literals.join(" ")));
         let lists = literals.iter().map(|literal| literal.trim_start_matches('!').to_lowercase()).collect();
@@ -430,5 +477,6 @@ pub(super) fn request(numbers: &mut Numbers) -> Request {
         (_, 80) if numbers.chance(50) => format!("http://{host}/index.html"),
         _ => format!("http://{host}:{port}/get.exe"),
     };
-    Request { client: numbers.one(CLIENTS), method, target, literal }
+    let door = u16::from(numbers.chance(40));
+    Request { client: numbers.one(CLIENTS), method, target, door, literal }
 }

@@ -30,14 +30,37 @@ use crate::support::{Egressd, Numbers, command, directory, read, until, write};
 use crate::tool::isolate;
 use generate::{CLIENTS, Configuration, HOSTS, Request};
 
+/// The first port of each; the second is the next one.
 const SQUID: u16 = 3128;
+const SECOND: u16 = SQUID + 1;
 const EGRESSD: u16 = 4128;
+/// The listeners that become of Squid's two ports.
+const LISTENERS: [&str; 2] = ["people", "proxy"];
+/// A parent proxy that answers 502.
+const PARENT: u16 = 5128;
 const REQUESTS: usize = 100;
 
 /// Sends the requests of a line of JSON, each from its client's address, and prints the statuses; of Squid with what its log says of
 /// each: the rule that matched.
 const ASK: &str = r#"
-import json, re, socket, sys, time
+import json, re, socket, sys, threading, time
+
+def answer(stream):
+    with stream:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            more = stream.recv(65536)
+            if not more:
+                return
+            head += more
+        stream.sendall(b"HTTP/1.1 502 parent\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+def parent():
+    with socket.create_server(("127.0.0.1", 5128), backlog=128) as listening:
+        while True:
+            threading.Thread(target=answer, args=(listening.accept()[0],), daemon=True).start()
+
+threading.Thread(target=parent, daemon=True).start()
 
 def accepts(port):
     # Squid says so a little before it does.
@@ -72,15 +95,16 @@ for line in sys.stdin:
     log = open(work["log"], errors="replace") if work["log"] else None
     answers = []
     accepts(work["port"])
+    accepts(work["port"] + 1)
     if log:
         log.read()
-    for client, method, target in work["requests"]:
+    for client, method, target, door in work["requests"]:
         try:
-            answer = ask(work["port"], client, method, target)
+            said = ask(work["port"] + door, client, method, target)
         except OSError as error:
-            answer = [0, str(error)]
+            said = [0, str(error)]
         rules = re.findall(r"checked: http_access#(\d+) = 1", log.read()) if log else []
-        answers.append(answer + [int(rules[-1]) if rules else 0])
+        answers.append(said + [int(rules[-1]) if rules else 0])
     print(json.dumps(answers), flush=True)
 "#;
 
@@ -130,8 +154,10 @@ impl Arena {
     }
 
     fn ask(&mut self, port: u16, log: Option<&Path>, requests: &[Request]) -> Vec<(u64, String, usize)> {
-        let asked: Vec<Value> =
-            requests.iter().map(|request| json!([request.client, request.method, request.target])).collect();
+        let asked: Vec<Value> = requests
+            .iter()
+            .map(|asked| json!([asked.client, asked.method, asked.target, asked.door]))
+            .collect();
         let work = json!({"port": port, "log": log, "requests": asked});
         writeln!(self.to, "{work}").and_then(|()| self.to.flush()).expect("python reads");
         let mut line = String::new();
@@ -156,7 +182,8 @@ impl Arena {
                 "configuration {number}: Squid answered {status} {error}: {}",
                 read(&home.join("cache.log"))
             );
-            Verdict { passes: error != "ERR_ACCESS_DENIED", rule }
+            // The second: neither directly nor to a parent.
+            Verdict { passes: !["ERR_ACCESS_DENIED", "ERR_CANNOT_FORWARD"].contains(&&*error), rule }
         };
         Some(answers.into_iter().map(verdict).collect())
     }
@@ -164,14 +191,21 @@ impl Arena {
     fn egressd(&mut self, yaml: &str, requests: &[Request]) -> Vec<bool> {
         let own = directory();
         let file = own.path().join("egressd.yaml");
-        let text = yaml.replace(&format!("[::]:{SQUID}"), &format!("[::]:{EGRESSD}"));
-        assert_ne!(text, yaml, "a port alone is a port of both families");
+        let mut text = yaml.to_owned();
+        for door in [0, 1] {
+            let (of_squid, own) = (format!("[::]:{}", SQUID + door), format!("[::]:{}", EGRESSD + door));
+            assert!(text.contains(&of_squid), "a port alone is a port of both families");
+            text = text.replace(&of_squid, &own);
+        }
         write(&file, text);
         let mut egressd = self.network.command(command().get_program().to_str().expect("a path in UTF-8"));
         isolate(&mut egressd, own.path());
         egressd.arg("run").arg("--config").arg(&file);
         let proxy = Egressd::spawn(own, egressd);
-        until("egressd to listen", || proxy.stderr().contains(&format!("[::]:{EGRESSD}")).then_some(()));
+        until("egressd to listen", || {
+            let said = proxy.stderr();
+            [0, 1].iter().all(|door| said.contains(&format!("[::]:{}", EGRESSD + door))).then_some(())
+        });
         let answers = self.ask(EGRESSD, None, requests);
         let verdict = |((status, ..), request): ((u64, String, usize), &Request)| {
             // Nothing listens at the targets: what passes ends at the dial.
@@ -216,7 +250,8 @@ fn carried<'r>(
     let read = |path: &Path| std::fs::read(path);
     let config = config::load_str("egressd.yaml", yaml, read).expect("egressd runs with it").config;
     let by_http = |request: &Request| {
-        let client = Client::direct((request.client.parse::<IpAddr>().expect("an address"), 4711).into());
+        let mut client = Client::direct((request.client.parse::<IpAddr>().expect("an address"), 4711).into());
+        client.listener = Some(LISTENERS[usize::from(request.door)].into());
         let target = Target::connect(&request.target).expect("a target");
         config
             .policies
@@ -227,7 +262,7 @@ fn carried<'r>(
         .filter(|(_, request)| by_http(request))
         .map(|(at, request)| {
             let target = format!("http://{}/", request.target);
-            (at, Request { client: request.client, method: "GET", target, literal: request.literal })
+            (at, Request { method: "GET", target, ..request.clone() })
         })
         .unzip();
     if plain.is_empty() {
@@ -250,7 +285,7 @@ fn compare(arena: &mut Arena, number: u64) -> Counts {
     write(&path.join("hosts"), hosts);
     let at = path.display();
     let rest = format!(
-        "http_port {SQUID}\nhosts_file {at}/hosts\ndns_nameservers 127.0.0.1\npid_filename {at}/pid\n\
+        "http_port {SQUID} name=people\nhttp_port {SECOND}\nhosts_file {at}/hosts\ndns_nameservers 127.0.0.1\npid_filename {at}/pid\n\
          cache_log {at}/cache.log\naccess_log none\ncache_mem 8 MB\npinger_enable off\nnetdb_filename none\n\
          shutdown_lifetime 0 seconds\nvisible_hostname squid.test\ndebug_options ALL,1 28,3\n"
     );

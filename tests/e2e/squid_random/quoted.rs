@@ -5,7 +5,7 @@ use egressd::config;
 use egressd::words::client::Client;
 use egressd::words::target::Target;
 
-use super::{Arena, Request, SQUID};
+use super::{Arena, Request, SECOND, SQUID};
 use crate::support::{directory, write};
 
 const HOSTS: &[(&str, &str)] = &[("a.example.com", "52.1.1.1"), ("a.example.org", "52.1.1.2")];
@@ -41,7 +41,7 @@ fn a_list_in_quotation_marks_is_never_wider_than_squid() {
         let lines = lines.replace("AT", &at.to_string());
         let conf = format!(
             "acl com dstdomain -n .example.com\nacl org dstdomain -n .example.org\n{lines}\nhttp_access deny all\n\
-             configuration_includes_quoted_values off\nhttp_port {SQUID}\ndns_nameservers 127.0.0.1\npid_filename {at}/pid\n\
+             configuration_includes_quoted_values off\nhttp_port {SQUID} name=people\nhttp_port {SECOND}\ndns_nameservers 127.0.0.1\npid_filename {at}/pid\n\
              cache_log {at}/cache.log\naccess_log none\npinger_enable off\nnetdb_filename none\n\
              shutdown_lifetime 0 seconds\nvisible_hostname squid.test\ndebug_options ALL,1 28,3\n"
         );
@@ -58,6 +58,7 @@ fn a_list_in_quotation_marks_is_never_wider_than_squid() {
                 client: "127.0.0.1",
                 method: "GET",
                 target: format!("http://{name}/"),
+                door: 0,
                 literal: false,
             })
             .collect();

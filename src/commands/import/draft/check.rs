@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 
 use super::emit::{DraftPart, Emitted, LOOPBACK, emit};
-use super::{Draft, Setting};
+use super::{Draft, DraftPolicy, Setting};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::config::{self, Finding, Severity};
 
@@ -86,6 +86,10 @@ fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut 
             let value = draft.take(setting)?;
             let (kind, text) = match setting {
                 Setting::LogFormat => (NoteKind::Differs, format!("the log is JSON: {}", error.text)),
+                // The parent may have kept something back.
+                Setting::UpstreamProxy => {
+                    (NoteKind::Wider, format!("everything goes directly, without the parent: {}", error.text))
+                }
                 setting => {
                     let (section, key) = setting.key();
                     (NoteKind::Differs, format!("`{section}.{key}` keeps its default: {}", error.text))
@@ -100,6 +104,14 @@ fn leave_out(draft: &mut Draft, error: &Finding, emitted: &Emitted, notes: &mut 
         DraftPart::Listener(number) => {
             draft.listeners.get(number)?;
             let listener = draft.listeners.remove(number);
+            // Nobody comes by it.
+            let is_for_another = |policy: &mut DraftPolicy| {
+                let all = policy.listeners.len();
+                policy.listeners.retain(|name| *name != listener.name);
+                all == 0 || !policy.listeners.is_empty()
+            };
+            draft.policies.retain_mut(is_for_another);
+            draft.held_back.retain_mut(is_for_another);
             let text = format!("this listener is left out: {}", error.text);
             notes.tell(&listener.place, NoteKind::Stricter, text);
         }

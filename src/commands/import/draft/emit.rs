@@ -53,6 +53,7 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
             place: place.clone(),
             name: "proxy".to_owned(),
             address: LOOPBACK.to_owned(),
+            transparent: false,
             trusted: Vec::new(),
             tls: None,
         };
@@ -63,6 +64,7 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
             place: users.place.clone(),
             name: "proxy".to_owned(),
             address: "[::]:3128".to_owned(),
+            transparent: false,
             trusted: Vec::new(),
             tls: None,
         };
@@ -82,7 +84,7 @@ pub(super) fn emit(draft: &Draft) -> Emitted {
         out.line("policies:");
     }
     for (number, policy) in draft.policies.iter().enumerate() {
-        out.policy(number, policy, draft.report, draft.asks_passwords());
+        out.policy(number, policy, draft.report, draft.asks(policy));
     }
     out.held_back(draft);
     let mut begun = false;
@@ -147,6 +149,9 @@ impl Emitted {
         self.part(&text, Some(DraftPart::Listener(number)), place);
         let text = format!("    address: {}", scalar(&listener.address));
         self.part(&text, Some(DraftPart::Listener(number)), place);
+        if listener.transparent {
+            self.part("    mode: transparent", Some(DraftPart::Listener(number)), place);
+        }
         if !listener.trusted.is_empty() {
             self.line(&format!("    proxy_protocol: {{trusted: {}}}", list(&listener.trusted)));
         }
@@ -160,7 +165,7 @@ impl Emitted {
                 }
             }
         }
-        if let Some(users) = users {
+        if let Some(users) = users.filter(|_| !listener.transparent) {
             let text =
                 format!("    basic_auth: {{users_file: {}}}  # {}", scalar(&users.text), shown(&users.place));
             self.part(&text, Some(DraftPart::Setting(Setting::UsersFile)), Some(&users.place));
@@ -182,7 +187,7 @@ impl Emitted {
         let mut text = Emitted::default();
         text.line("policies:");
         for (number, policy) in draft.held_back.iter().enumerate() {
-            text.policy(number, policy, draft.report, draft.asks_passwords());
+            text.policy(number, policy, draft.report, draft.asks(policy));
         }
         let mut lines = text.text.lines();
         for line in lines.by_ref().take(HELD_BACK) {
@@ -212,6 +217,9 @@ impl Emitted {
         if !policy.users.is_empty() {
             let users: Vec<String> = policy.users.iter().map(|user| format!("user:{user}")).collect();
             self.line(&format!("      identities: {}", list(&users)));
+        }
+        if !policy.listeners.is_empty() {
+            self.line(&format!("      listeners: {}", list(&policy.listeners)));
         }
         if policy.allow.is_empty() && policy.files.iter().all(|file| file.list.empty) {
             self.line("    allow: []");

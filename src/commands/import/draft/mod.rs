@@ -8,13 +8,16 @@ mod check;
 mod emit;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 
 use ipnet::IpNet;
 
 pub(super) use self::check::check;
 pub(super) use self::emit::scalar;
 use super::notes::SourceLine;
+use crate::rules::{HostPattern, RuleText};
 
 /// Everything that will be written.
 #[derive(Debug, Default)]
@@ -36,6 +39,8 @@ pub(super) struct Draft {
     pub(super) dns_servers: Option<(SourceLine, Vec<String>)>,
     /// What is reached without the parent.
     pub(super) except: Vec<Exception>,
+    /// What alone is reached through it; the rest is added to `except` once it is known.
+    pub(super) parent_for: Option<ParentFor>,
     /// The addresses of names that are not looked up.
     pub(super) dns_hosts: BTreeMap<String, Vec<IpAddr>>,
     /// Headers to remove from plain requests. None: the key is not written.
@@ -58,6 +63,41 @@ pub(super) struct Exception {
     pub(super) lists: BTreeSet<SourceLine>,
     /// As in the configuration.
     pub(super) hosts: Vec<String>,
+}
+
+/// The hosts that alone go through the parent.
+#[derive(Clone, Debug)]
+pub(super) struct ParentFor {
+    /// The lines that say so.
+    pub(super) lines: Vec<SourceLine>,
+    /// The line that denies the parent all else.
+    pub(super) rest: Option<SourceLine>,
+    /// The lines of the lists of hosts.
+    pub(super) lists: BTreeSet<SourceLine>,
+    /// As in the configuration.
+    pub(super) hosts: Vec<String>,
+}
+
+impl ParentFor {
+    fn patterns(&self) -> impl Iterator<Item = HostPattern> {
+        self.hosts.iter().filter_map(|host| pattern(host))
+    }
+
+    /// Whether some of a pattern goes through the parent.
+    pub(super) fn meets(&self, host: &HostPattern) -> bool {
+        self.patterns().any(|one| one.meets(host))
+    }
+
+    /// Whether all of it does.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        pattern(host).is_some_and(|host| self.patterns().any(|one| one.covers(&host)))
+    }
+}
+
+/// A host as `except` has it: networks stand without brackets there.
+fn pattern(host: &str) -> Option<HostPattern> {
+    let network = host.parse::<IpNet>().map(HostPattern::Network);
+    network.or_else(|_| HostPattern::parse(host)).ok()
 }
 
 /// A key that has one value, in the order in which they are written.
@@ -110,6 +150,8 @@ pub(super) struct DraftListener {
     pub(super) place: SourceLine,
     pub(super) name: String,
     pub(super) address: String,
+    /// Connections are redirected there; nobody can be asked for a password.
+    pub(super) transparent: bool,
     /// The networks that must send a PROXY header. Empty: no client may send one.
     pub(super) trusted: Vec<String>,
     pub(super) tls: Option<ListenerTls>,
@@ -143,6 +185,8 @@ pub(super) struct DraftPolicy {
     /// The other proxy lets its clients out nowhere, so they are denied in report mode too.
     pub(super) shut: bool,
     pub(super) users: Vec<String>,
+    /// By which listeners they come; empty: by any.
+    pub(super) listeners: Vec<String>,
     pub(super) allow: Vec<DraftRule>,
     pub(super) files: Vec<AllowFile>,
     pub(super) deny: Vec<DraftRule>,
@@ -203,8 +247,34 @@ impl Draft {
         self.get(Setting::UsersFile).is_some()
     }
 
+    /// Whether the clients of a policy are asked for one.
+    fn asks(&self, policy: &DraftPolicy) -> bool {
+        let by_name = |name: &String| self.listeners.iter().find(|listener| listener.name == *name);
+        let redirected = |name| by_name(name).is_some_and(|listener| listener.transparent);
+        self.asks_passwords() && (policy.listeners.is_empty() || !policy.listeners.iter().all(redirected))
+    }
+
     pub(super) fn take(&mut self, setting: Setting) -> Option<SettingValue> {
         self.settings.remove(&setting)
+    }
+
+    /// The hosts of every rule that allows, those in files included.
+    pub(super) fn allowed_hosts(&self, read: impl Fn(&Path) -> io::Result<Vec<u8>>) -> Vec<HostPattern> {
+        let mut hosts: Vec<HostPattern> = Vec::new();
+        let mut add = |text: &str| hosts.extend(RuleText::parse(text).ok().map(|rule| rule.host));
+        let mut files: BTreeSet<&str> = BTreeSet::new();
+        for policy in &self.policies {
+            policy.allow.iter().for_each(|rule| add(&rule.text));
+            files.extend(policy.files.iter().map(|file| file.list.path.as_str()));
+        }
+        for path in files {
+            // What cannot be read was told.
+            let content = read(Path::new(path)).unwrap_or_default();
+            for line in String::from_utf8_lossy(&content).lines() {
+                add(line.split('#').next().unwrap_or_default().trim());
+            }
+        }
+        hosts
     }
 
     /// The files with one entry a line, as often as policies name them.

@@ -8,11 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 
-use super::acl::{self, Acl, AclAnswer, AclTest, Acls, Literal, MAX_DEPTH, RequestKind, ask};
-use super::asked::AskedHost;
+use super::acl::{self, Acl, AclAnswer, AclTest, Acls, Literal, RequestKind, ask};
+use super::asked::Takes;
 use super::bump::{self, Bump};
+use super::doors::Door;
 use super::lexer::Line;
+use super::routes::{NOWHERE, Routes};
 use super::truth::Truth;
+use super::why::{BACKWARDS, LATE, UNASKED, why};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
 /// One line of a list of rules.
@@ -32,6 +35,9 @@ pub(super) struct Access<'a> {
     /// The place of notes that are about no line.
     pub(super) whole: SourceLine,
     pub(super) acls: &'a Acls,
+    /// The ports that become listeners.
+    pub(super) doors: Vec<Door>,
+    pub(super) routes: Routes,
     pub(super) rules: Vec<AccessRule>,
     /// What holds where no line matches: the opposite of the last one.
     pub(super) default: bool,
@@ -91,6 +97,8 @@ pub(super) fn read<'a>(main: &str, lines: &[Line], acls: &'a Acls, notes: &mut N
     let mut access = Access {
         whole: SourceLine { file: main.into(), line: 1 },
         acls,
+        doors: Vec::new(),
+        routes: Routes::read(lines),
         rules: Vec::new(),
         default: false,
         bump: bump::read(lines, notes),
@@ -172,6 +180,7 @@ impl Access<'_> {
             .map(|rule| &rule.literals)
             .chain(self.bump.rules.iter().map(|rule| &rule.literals))
             .flatten()
+            .chain(self.routes.literals())
             .map(|literal| literal.acl.as_str())
             .collect();
         while let Some(name) = waiting.pop() {
@@ -224,7 +233,13 @@ impl Access<'_> {
         found.unwrap_or_default()
     }
 
-    /// The verdict, which is never wider than Squid's.
+    /// Whether clients are told apart by the port that they come by.
+    pub(super) fn tells_doors_apart(&self) -> bool {
+        let redirected = self.doors.iter().any(|door| door.takes != Takes::Requests);
+        redirected || self.used().iter().any(|(_, acl)| matches!(acl.test, AclTest::Door { .. }))
+    }
+
+    /// The verdict, which is never wider than Squid's. What is redirected has another: [`super::redirected`].
     pub(super) fn verdict(&self, request: &RequestKind<'_>) -> AccessVerdict {
         let mut doubts: Vec<(usize, String)> = Vec::new();
         let mut unless: Vec<usize> = Vec::new();
@@ -323,7 +338,7 @@ impl Access<'_> {
         request: &RequestKind<'_>,
         by: usize,
         unless: Vec<usize>,
-        doubts: Vec<(usize, String)>,
+        mut doubts: Vec<(usize, String)>,
     ) -> AccessVerdict {
         // An earlier rule may have let out what leads to a network that is denied now.
         if !unless.is_empty() {
@@ -334,6 +349,15 @@ impl Access<'_> {
             self.unknown.borrow_mut().entry(by).or_insert(why);
             return AccessVerdict::Denied { perhaps: false, by: None };
         }
+        match self.is_stranded(request) {
+            Truth::No => {}
+            Truth::Yes => return AccessVerdict::Denied { perhaps: false, by: None },
+            Truth::Maybe => {
+                let by = by.min(self.rules.len().saturating_sub(1));
+                doubts.push((by, NOWHERE.to_owned()));
+                return self.denied(doubts, Some(by));
+            }
+        }
         self.deciding.borrow_mut().insert(by);
         AccessVerdict::Allowed { by, unless, doubts }
     }
@@ -341,7 +365,8 @@ impl Access<'_> {
     /// The line of `ssl_bump` that ends a tunnel, or may do so.
     fn ended_by(&self, request: &RequestKind<'_>) -> Option<usize> {
         let mut unsure: Vec<(usize, String)> = Vec::new();
-        for (number, rule) in self.bump.rules.iter().enumerate().filter(|_| request.connect) {
+        for (number, rule) in self.bump.rules.iter().enumerate().filter(|_| request.connect && request.hello)
+        {
             let fit = self.fit_of(&rule.literals, rule.doubtful, rule.allow, request);
             if !matches!(fit, RuleFit::No) {
                 self.bump_deciding.borrow_mut().insert(number);
@@ -391,6 +416,20 @@ impl Access<'_> {
         self.default
     }
 
+    /// Whether Squid had no way for it.
+    pub(super) fn is_stranded(&self, request: &RequestKind<'_>) -> Truth {
+        self.routes.is_stranded(|literals, doubtful| self.truth(literals, doubtful, request))
+    }
+
+    /// Whether these lists are true of it.
+    fn truth(&self, literals: &[Literal], doubtful: bool, request: &RequestKind<'_>) -> Truth {
+        match self.fit_of(literals, doubtful, true, request) {
+            RuleFit::No => Truth::No,
+            RuleFit::Yes => Truth::Yes,
+            _ => Truth::Maybe,
+        }
+    }
+
     fn fit(&self, rule: &AccessRule, request: &RequestKind<'_>) -> RuleFit {
         self.fit_of(&rule.literals, rule.doubtful, rule.allow, request)
     }
@@ -414,7 +453,7 @@ impl Access<'_> {
                     Truth::Yes => {}
                     Truth::Maybe => match &fit {
                         RuleFit::Maybe(why) if !why.ends_with(BACKWARDS) => {}
-                        _ => fit = RuleFit::Maybe(self.why(literal, request)),
+                        _ => fit = RuleFit::Maybe(why(self.acls, literal, request)),
                     },
                 },
                 AclAnswer::AskPassword => {
@@ -439,56 +478,4 @@ impl Access<'_> {
         }
         fit
     }
-
-    fn why(&self, literal: &Literal, request: &RequestKind<'_>) -> String {
-        self.why_within(literal, request, false, 0)
-    }
-
-    /// Lists may be in lists; how deep is bounded, because they may name each other.
-    fn why_within(&self, literal: &Literal, request: &RequestKind<'_>, turned: bool, depth: usize) -> String {
-        let negated = literal.negated != turned;
-        let Some(acl) = self.acls.get(&literal.acl) else {
-            return format!("there is no list `{}`", literal.shown);
-        };
-        if let AclTest::Either(either) = &acl.test
-            && depth < MAX_DEPTH
-        {
-            let maybe = AclAnswer::Truth(Truth::Maybe);
-            let unknown = |part: &&Literal| ask(self.acls, part, request, depth + 1) == maybe;
-            if let Some(part) = either.iter().flatten().find(unknown) {
-                return format!(
-                    "`{}`: {}",
-                    literal.shown,
-                    self.why_within(part, request, negated, depth + 1)
-                );
-            }
-        }
-        let why = match (&acl.test, request.host) {
-            _ if !acl.why.is_empty() => acl.why.as_str(),
-            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) if negated => {
-                "egressd looks up no PTR names, so it cannot know whether that of an address is listed"
-            }
-            (AclTest::Host(_) | AclTest::Either(_), AskedHost::Network(_)) => BACKWARDS,
-            (AclTest::Way { .. }, _) => "egressd does not tell methods or protocols of plain requests apart",
-            (AclTest::Connections(_), _) => "egressd counts connections per client only",
-            (AclTest::Destination { .. }, AskedHost::Network(_)) => VERSIONS,
-            (AclTest::Destination { .. }, _) => LATE,
-            (AclTest::Client(_), _) => VERSIONS,
-            (AclTest::Host(_), _) => "a regex of it also fits names that egressd cannot list",
-            (AclTest::Url(_), _) => "egressd decides on host and port, never on a path",
-            (AclTest::Either(_), _) => "one of its lists cannot be carried over",
-            _ => "it cannot be carried over",
-        };
-        format!("`{}`: {why}", literal.shown)
-    }
 }
-
-/// Why nothing passes a line that asks for a password.
-const UNASKED: &str = "no password file is carried over, so no user can be known, and Squid lets nobody past this line without a password";
-/// Why `dstdomain` is not known of an address.
-const BACKWARDS: &str =
-    "Squid looks up the name of an address, and egressd never does, so a literal address stays denied";
-/// Why an address may be in a list, and may not.
-const VERSIONS: &str = "versions of Squid differ on the addresses that are in it";
-/// Why `dst` cannot allow a name.
-const LATE: &str = "`dst`: egressd allows or denies a name before it looks the name up";

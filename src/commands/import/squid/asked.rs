@@ -1,4 +1,4 @@
-//! The hosts that lists are asked about.
+//! The hosts that lists are asked about, and what it is that asks for one.
 
 use ipnet::IpNet;
 
@@ -13,4 +13,15 @@ pub(super) enum AskedHost<'a> {
     OtherNames,
     /// The addresses of this network that no list mentions.
     Network(IpNet),
+}
+
+/// What clients say to a port.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Takes {
+    /// Requests to a proxy.
+    Requests,
+    /// Plain HTTP that was redirected there.
+    RedirectedHttp,
+    /// TLS that was redirected there.
+    RedirectedTls,
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::addresses::AddressList;
-use super::asked::AskedHost;
+use super::asked::{AskedHost, Takes};
 use super::hosts::HostSet;
 use super::lexer::{Line, Word};
 use super::regex::UrlSet;
@@ -65,6 +65,8 @@ pub(super) enum AclTest {
     Url(UrlSet),
     /// The port that was asked for.
     Port(Vec<(u16, u16)>),
+    /// The port by which the client came.
+    Door { names: HashSet<String>, ports: Vec<(u16, u16)> },
     /// CONNECT, and plain HTTP.
     Way { connect: Truth, http: Truth },
     /// One of these, each a conjunction.
@@ -153,6 +155,10 @@ pub(super) type Acls = BTreeMap<String, Acl>;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RequestKind<'a> {
     pub(super) client: &'a HashMap<String, Truth>,
+    /// What comes by the port.
+    pub(super) takes: Takes,
+    /// Whether a ClientHello is there: before that, `ssl_bump` ends nothing.
+    pub(super) hello: bool,
     /// `CONNECT` or plain HTTP.
     pub(super) connect: bool,
     /// The ports of a segment, which no list tells apart.
@@ -180,6 +186,7 @@ pub(super) fn ask(acls: &Acls, literal: &Literal, request: &RequestKind<'_>, dep
             Some(is) => *is,
             None => return AclAnswer::AskPassword,
         },
+        AclTest::Door { .. } => request.client.get(&literal.acl).copied().unwrap_or(Truth::Maybe),
         AclTest::Host(_) | AclTest::Destination { .. } => match acl.test.of_host(request.host) {
             Some(truth) => truth,
             // Negated or not: the caller knows, and handles both.

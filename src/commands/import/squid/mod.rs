@@ -17,6 +17,7 @@ mod asked;
 mod bump;
 mod classes;
 mod configmap;
+mod doors;
 mod files;
 mod hosts;
 mod lexer;
@@ -24,13 +25,16 @@ mod list;
 mod list_lines;
 mod ports;
 mod quotes;
+mod redirected;
 mod regex;
+mod routes;
 mod rules;
 mod settings;
 mod table;
 mod telling;
 mod truth;
 mod unsaid;
+mod why;
 
 pub use self::files::Files;
 use crate::commands::import::draft::{self, Draft, Setting};
@@ -70,9 +74,11 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
     }
     let mut draft = Draft::new(format!("`egressd import squid` from {main}"), choices.report);
     let acls = acl::read(&lines, files, &mut notes);
-    let users = settings::read(&lines, &acls, files, &mut draft, &mut notes);
+    let (users, doors) = settings::read(&lines, &acls, files, &mut draft, &mut notes);
     let mut access = access::read(main, &lines, &acls, &mut notes);
     access.unasked = !draft.asks_passwords();
+    access.doors = doors;
+    access.routes.has_parent = draft.get(Setting::UpstreamProxy).is_some();
     let (policies, lists) = rules::policies(&access, &users, files, choices.report, &mut notes);
     if !access.blockers().is_empty() {
         let open = access.without_blockers();
@@ -80,6 +86,7 @@ pub fn squid(files: &Files, main: &str, choices: Choices) -> Result<Imported, St
         rules::held_back(&access, &policies, others, &mut draft, &mut notes);
     }
     draft.policies = policies;
+    settings::all_but_some_direct(&mut draft, files, &mut notes);
     settings::fit_to_policies(&mut draft, access.connections.as_ref(), &mut notes);
     let passwords = draft.get(Setting::UsersFile).map(|file| std::path::PathBuf::from(&file.text));
     let refused = draft.refused_users.clone();

@@ -12,6 +12,7 @@ use super::access::{Access, AccessVerdict};
 use super::acl::{Acl, AclTest, AskedHost, RequestKind};
 use super::classes::ClientClass;
 use super::ports::Segments;
+use super::redirected;
 use super::truth::Truth;
 
 /// CONNECT, then plain HTTP.
@@ -165,6 +166,8 @@ impl<'a> VerdictTable<'a> {
         WAYS.iter().flat_map(move |connect| {
             self.segments.iter().map(move |(_, ports)| RequestKind {
                 client: &self.class.lists,
+                takes: self.class.takes,
+                hello: true,
                 connect: *connect,
                 ports,
                 host,
@@ -177,7 +180,7 @@ impl<'a> VerdictTable<'a> {
         if let Some(row) = self.rows.get(&key) {
             return Rc::clone(row);
         }
-        let verdicts = self.requests(host).map(|request| self.access.verdict(&request));
+        let verdicts = self.requests(host).map(|request| redirected::verdict(self.access, &request));
         let row = Rc::new(VerdictRow(verdicts.collect()));
         self.rows.insert(key, Rc::clone(&row));
         row

@@ -71,6 +71,7 @@ impl<'a> Access<'a> {
             let text = format!("{} {does} than it did, because it fails closed: {why}{now}", rule.shown);
             notes.tell(&rule.place, NoteKind::Stricter, text);
         }
+        self.routes.tell(notes);
     }
 
     /// Tells of each line that decides nothing, of which nothing is told so far: none is lost without a word.
@@ -125,6 +126,8 @@ impl<'a> Access<'a> {
         Access {
             whole: self.whole.clone(),
             acls: self.acls,
+            doors: self.doors.clone(),
+            routes: self.routes.clone(),
             rules,
             default: self.default,
             bump: self.bump.clone(),

@@ -88,7 +88,9 @@ fn why(name: &str) -> &'static str {
         "request_header_access" | "header_access" => {
             "the header is never sent on or always is, an earlier line decides on it, or no plain HTTP is allowed"
         }
-        "never_direct" => "everything goes through the parent, or nothing does",
+        "never_direct" => {
+            "what it keeps from going directly goes through the parent, as what may go both ways does"
+        }
         "logformat" => "no access log is written in this format",
         "ssl_bump" => {
             "egressd always reads the ClientHello first and opens no tunnel, or no tunnel comes to this line"

@@ -134,6 +134,7 @@ fn empty(kind: &str) -> AclTest {
         "ssl::server_name" | "ssl::server_name_regex" => AclTest::Host(HostSet::new(false)),
         "url_regex" => AclTest::Url(UrlSet::default()),
         "port" => AclTest::Port(Vec::new()),
+        "myportname" | "localport" | "myport" => AclTest::Door { names: HashSet::new(), ports: Vec::new() },
         // A CONNECT has no path, so no pattern fits it.
         "urlpath_regex" => AclTest::Way { connect: Truth::No, http: Truth::Maybe },
         "method" | "proto" => AclTest::Way { connect: Truth::No, http: Truth::No },
@@ -301,6 +302,11 @@ impl Reading<'_> {
                 return self.address(added, value, place);
             }
             AclTest::Port(ports) => range(value).map(|range| ports.push(range)),
+            AclTest::Door { names, .. } if kind == "myportname" => {
+                names.insert(value.to_owned());
+                Some(())
+            }
+            AclTest::Door { ports, .. } => range(value).map(|range| ports.push(range)),
             AclTest::User { names, folded, .. } => {
                 if value.contains(':') || value.contains(char::is_control) {
                     // No such user can give a basic password: it is no member of any list.

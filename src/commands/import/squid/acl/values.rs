@@ -34,9 +34,7 @@ pub(super) fn lost_type(kind: &str) -> String {
         "browser" | "referer_regex" | "req_header" | "req_mime_type" => {
             "egressd does not decide by what a request says about itself"
         }
-        "myport" | "myportname" | "localport" | "localip" => {
-            "a policy holds for its clients on every listener"
-        }
+        "localip" | "myip" => "a policy holds for its clients at every address of a listener",
         "random" => "egressd always decides the same request in the same way",
         _ => return format!("egressd has nothing for the type `{kind}`"),
     };

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use super::super::access::{Access, AccessRule};
 use super::super::acl::{Acl, AclAnswer, AclTest, AskedHost, Literal, RequestKind, ask};
+use super::super::asked::Takes;
 use super::super::classes::ClientClass;
 use super::super::ports::Segments;
 use super::super::table::WAYS;
@@ -73,6 +74,15 @@ impl FreshHost<'_> {
 
     /// The rule that allows them on this port where no other list holds them, and those that deny by where a name leads.
     pub(super) fn allowed(&self, connect: bool, ports: (u16, u16)) -> Option<(usize, Vec<usize>)> {
+        let request = self.request(connect, ports);
+        let taken = match self.class.takes {
+            Takes::Requests => true,
+            Takes::RedirectedHttp => !connect,
+            Takes::RedirectedTls => false,
+        };
+        if !taken || self.access.is_stranded(&request) != Truth::No {
+            return None;
+        }
         let mut unless = Vec::new();
         for (number, rule) in self.access.rules.iter().enumerate() {
             match (self.fit(rule, connect, ports, Truth::No), rule.allow) {
@@ -86,9 +96,14 @@ impl FreshHost<'_> {
         None
     }
 
+    fn request(&self, connect: bool, ports: (u16, u16)) -> RequestKind<'_> {
+        let ClientClass { lists, takes, .. } = self.class;
+        RequestKind { client: lists, takes: *takes, hello: true, connect, ports, host: AskedHost::OtherNames }
+    }
+
     fn fit(&self, rule: &AccessRule, connect: bool, ports: (u16, u16), elsewhere: Truth) -> FreshFit {
         let mut fit = if rule.doubtful { FreshFit::Maybe } else { FreshFit::Yes };
-        let request = RequestKind { client: &self.class.lists, connect, ports, host: AskedHost::OtherNames };
+        let request = self.request(connect, ports);
         for literal in &rule.literals {
             match self.ask(literal, &request, elsewhere, 0) {
                 AclAnswer::Truth(is) => match if literal.negated { !is } else { is } {

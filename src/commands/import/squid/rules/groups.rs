@@ -150,13 +150,14 @@ fn drop_repeated(groups: &mut [PolicyGroup], files: &[ClientFile]) {
     }
 }
 
-/// The policies with unique names, without those that allow nothing and keep no client from a later policy; and the files of
-/// networks that stay.
+/// The policies of these listeners with unique names, without those that allow nothing and keep no client from a later policy; and the
+/// files of networks that stay. `others`: whether another policy has this name.
 pub(super) fn needed(
     access: &Access<'_>,
-    groups: Vec<PolicyGroup>,
+    (groups, listeners): (Vec<PolicyGroup>, Vec<String>),
     files: &[ClientFile],
     report: bool,
+    others: impl Fn(&str) -> bool,
 ) -> (Vec<DraftPolicy>, HashSet<usize>) {
     let allows: Vec<(bool, AddressSet)> = groups
         .iter()
@@ -190,7 +191,8 @@ pub(super) fn needed(
         }
         group.networks.sort();
         let name = names.of_group(&group, &AddressSet::of(&group.listed(files)), files);
-        let name = free_name(&name, |name| taken.contains(name));
+        let at: Vec<&str> = [&*name].into_iter().chain(listeners.iter().map(String::as_str)).collect();
+        let name = free_name(&short(&at.join("-")), |name| taken.contains(name) || others(name));
         taken.insert(name.clone());
         kept.extend(&group.files);
         let content = &group.content;
@@ -205,6 +207,7 @@ pub(super) fn needed(
                 .collect(),
             shut: content.is_empty() && !content.open,
             users: group.users,
+            listeners: listeners.clone(),
             allow: content.allow.clone(),
             files: content.files.clone(),
             deny: content.deny.clone(),

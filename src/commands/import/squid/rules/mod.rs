@@ -26,6 +26,7 @@ pub(in crate::commands::import::squid) use self::lists::HostLists;
 use self::of_class::OfClass;
 use super::access::Access;
 use super::acl::{AclTest, AskedHost, Literal};
+use super::asked::Takes;
 use super::classes::{self, ClientClass};
 use super::files::Files;
 use super::table::{Mentioned, VerdictTable};
@@ -45,8 +46,13 @@ pub(super) fn policies(
     let lists = HostLists::of(access, files);
     let client_files = client_files::of(access, files);
     let classes = classes::of(access, users);
-    let any =
-        ClientClass { network: ipnet::Ipv4Net::default().into(), user: None, lists: Default::default() };
+    let any = ClientClass {
+        network: ipnet::Ipv4Net::default().into(),
+        user: None,
+        door: None,
+        takes: Takes::Requests,
+        lists: Default::default(),
+    };
     let index = Index::of(&mentioned, &VerdictTable::new(access, &mentioned.segments, &any), &lists);
     let mut contents = Contents {
         access,
@@ -59,12 +65,13 @@ pub(super) fn policies(
         denying: HashSet::new(),
         frozen: HashSet::new(),
     };
-    let mut by_user: BTreeMap<Option<String>, ClassContents<'_>> = BTreeMap::new();
+    let mut by_door: BTreeMap<Option<usize>, ByUser<'_>> = BTreeMap::new();
     for class in &classes {
         let content = contents.of(class, notes);
+        let by_user = by_door.entry(class.door).or_default();
         by_user.entry(class.user.clone()).or_default().classes.push((class, content));
     }
-    for rows in by_user.values_mut() {
+    for rows in by_door.values_mut().flat_map(BTreeMap::values_mut) {
         for file in &client_files {
             rows.files.push(of_file(file, &rows.classes, &mut contents, notes));
         }
@@ -73,24 +80,17 @@ pub(super) fn policies(
     access.tell(notes);
     access.tell_idle(notes);
     differences(access, contents.by_lists.values().map(Rc::as_ref), notes);
-    // Users first: a policy without users fits everybody.
-    let nobody = by_user.remove(&None).unwrap_or_default();
-    let mut together: Vec<(Vec<String>, ClassContents<'_>)> = Vec::new();
-    for (user, rows) in by_user {
-        // Every client has some user there: what holds for each needs no names, and for a new one too.
-        if !access.unasked && rows.is_like(&nobody) {
-            continue;
-        }
-        match together.iter_mut().find(|(_, other)| other.is_like(&rows)) {
-            Some((users, _)) => users.extend(user),
-            None => together.push((user.into_iter().collect(), rows)),
-        }
+    let mut policies: Vec<DraftPolicy> = Vec::new();
+    let mut kept: HashSet<usize> = HashSet::new();
+    for (doors, by_user) in alike(by_door) {
+        let listeners = doors.iter().filter_map(|door| access.doors.get(*door));
+        let listeners = listeners.map(|door| door.listener.clone()).collect();
+        let groups = of_users(access, by_user, &client_files);
+        let taken = |name: &str| policies.iter().any(|policy| policy.name == name);
+        let (made, of_files) = groups::needed(access, (groups, listeners), &client_files, report, taken);
+        policies.extend(made);
+        kept.extend(of_files);
     }
-    let mut groups: Vec<PolicyGroup> = Vec::new();
-    for (users, rows) in together.into_iter().chain([(Vec::new(), nobody)]) {
-        groups.extend(groups::placed(&users, &rows, &client_files));
-    }
-    let (policies, kept) = groups::needed(access, groups, &client_files, report);
     for (number, file) in client_files.iter().enumerate() {
         if kept.contains(&number) {
             file.tell(notes);
@@ -118,6 +118,53 @@ pub(super) fn policies(
         frozen::tell(access, files, &lists, &kept, &uses, notes);
     }
     (policies, lists)
+}
+
+/// Classes of clients by their users.
+type ByUser<'a> = BTreeMap<Option<String>, ClassContents<'a>>;
+
+/// The ports with what clients get who come by them; those where it is the same together. None, if it is the same at all of them.
+fn alike(by_door: BTreeMap<Option<usize>, ByUser<'_>>) -> Vec<(Vec<usize>, ByUser<'_>)> {
+    let mut found: Vec<(Vec<usize>, ByUser<'_>)> = Vec::new();
+    for (door, by_user) in by_door {
+        let same = |other: &ByUser<'_>| {
+            other.len() == by_user.len()
+                && other
+                    .iter()
+                    .zip(&by_user)
+                    .all(|((one, rows), (two, like))| one == two && rows.is_like(like))
+        };
+        match found.iter_mut().find(|(_, other)| same(other)) {
+            Some((doors, _)) => doors.extend(door),
+            None => found.push((door.into_iter().collect(), by_user)),
+        }
+    }
+    if let [(doors, _)] = found.as_mut_slice() {
+        doors.clear();
+    }
+    found
+}
+
+/// The policies of clients who come by the same port, while their classes are gathered.
+fn of_users(access: &Access<'_>, mut by_user: ByUser<'_>, client_files: &[ClientFile]) -> Vec<PolicyGroup> {
+    // Users first: a policy without users fits everybody.
+    let nobody = by_user.remove(&None).unwrap_or_default();
+    let mut together: Vec<(Vec<String>, ClassContents<'_>)> = Vec::new();
+    for (user, rows) in by_user {
+        // Every client has some user there: what holds for each needs no names, and for a new one too.
+        if !access.unasked && rows.is_like(&nobody) {
+            continue;
+        }
+        match together.iter_mut().find(|(_, other)| other.is_like(&rows)) {
+            Some((users, _)) => users.extend(user),
+            None => together.push((user.into_iter().collect(), rows)),
+        }
+    }
+    let mut groups: Vec<PolicyGroup> = Vec::new();
+    for (users, rows) in together.into_iter().chain([(Vec::new(), nobody)]) {
+        groups.extend(groups::placed(&users, &rows, client_files));
+    }
+    groups
 }
 
 /// Keeps, as comments, the policies that there would be without the lines that hold them back, and tells of those lines.
@@ -149,7 +196,7 @@ struct Contents<'a> {
     index: &'a Index<'a>,
     lists: &'a HostLists,
     report: bool,
-    by_lists: BTreeMap<Vec<(String, Truth)>, Rc<PolicyContent>>,
+    by_lists: BTreeMap<(Takes, Vec<(String, Truth)>), Rc<PolicyContent>>,
     /// The files that stay under `allow` and `deny`, by number, and those that deny whose lines are written into a policy.
     allowing: HashSet<usize>,
     denying: HashSet<usize>,
@@ -161,6 +208,7 @@ impl Contents<'_> {
         let mut key: Vec<(String, Truth)> =
             class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
         key.sort();
+        let key = (class.takes, key);
         if let Some(content) = self.by_lists.get(&key) {
             return Rc::clone(content);
         }

@@ -50,7 +50,8 @@ const HELPERS: &str = "egressd runs no helper programs";
 const CONNECTIONS: &str = "egressd keeps connections in its own way";
 const NAMES: &str = "egressd looks names up in its own way";
 const REQUESTS: &str = "egressd reads requests and passes them on in its own, strict way";
-const INTERCEPTION: &str = "egressd takes no intercepted connections";
+const INTERCEPTION: &str = "what is redirected to egressd, the system's firewall says";
+const OWN_ANSWER: &str = "egressd never dials the address that a redirected connection was for";
 const TLS: &str = "egressd decrypts nothing";
 const FTP: &str = "egressd speaks no FTP";
 const STATE: &str = "egressd shows its state on its admin listener";
@@ -332,8 +333,8 @@ const TABLE: &[(Named, Meaning)] = &[
     (Beginning("reply_header_max"), Ignored(REQUESTS)),
     (Beginning("wccp"), Ignored(INTERCEPTION)),
     (Beginning("tproxy_"), Ignored(INTERCEPTION)),
-    (Beginning("host_verify"), Ignored(INTERCEPTION)),
-    (Beginning("client_dst_passthru"), Ignored(INTERCEPTION)),
+    (Beginning("host_verify"), Ignored(OWN_ANSWER)),
+    (Beginning("client_dst_passthru"), Ignored(OWN_ANSWER)),
     (Beginning("spoof_"), Ignored(INTERCEPTION)),
     (Beginning("on_unsupported"), Ignored(INTERCEPTION)),
     (Beginning("tls_outgoing"), Ignored(TLS)),

@@ -1,24 +1,66 @@
 //! `http_port`, `https_port` and `proxy_protocol_access`.
 
 use super::super::acl::{AclTest, Acls, Literal};
+use super::super::asked::Takes;
+use super::super::doors::Door;
 use super::super::files::Files;
 use super::super::lexer::Line;
 use super::port_options::{self, PortKind};
 use crate::commands::import::draft::{DraftListener, ListenerTls, free_name};
 use crate::commands::import::notes::{NoteKind, Notes};
 
-/// Every port of the configuration.
-pub(super) fn read(lines: &[Line], acls: &Acls, files: &Files, notes: &mut Notes) -> Vec<DraftListener> {
+/// Every port of the configuration, and what lists know of it.
+pub(super) fn read(
+    lines: &[Line],
+    acls: &Acls,
+    files: &Files,
+    notes: &mut Notes,
+) -> Vec<(DraftListener, Door)> {
     let trusted = trusted(lines, acls, notes);
-    let mut listeners: Vec<DraftListener> = Vec::new();
+    let mut listeners: Vec<(DraftListener, Door)> = Vec::new();
     for line in ports(lines).filter(|line| line.name != "ftp_port") {
-        if let Some(mut listener) = one(line, &trusted, files, notes) {
+        let Some(takes) = takes(line, notes) else { continue };
+        if let Some(mut listener) = one(line, takes, &trusted, files, notes) {
             listener.name =
-                free_name(&listener.name, |name| listeners.iter().any(|other| other.name == name));
-            listeners.push(listener);
+                free_name(&listener.name, |name| listeners.iter().any(|(other, _)| other.name == name));
+            let door = door(line, takes, &listener);
+            listeners.push((listener, door));
         }
     }
     listeners
+}
+
+/// What comes by a port. None: nothing, because Squid refuses the line.
+fn takes(line: &Line, notes: &mut Notes) -> Option<Takes> {
+    let has = |names: &[&str]| line.from(1).find(|option| names.contains(option));
+    let Some(mode) = has(&["intercept", "transparent", "tproxy"]) else { return Some(Takes::Requests) };
+    if line.name == "https_port" && has(&["ssl-bump", "sslbump"]).is_none() {
+        let text = format!(
+            "{}: Squid refuses `{mode}` here without `ssl-bump`: this port is left out",
+            line.shown()
+        );
+        notes.tell(&line.place, NoteKind::Lost, text);
+        return None;
+    }
+    let from = if mode == "tproxy" { " from its own address, and not from the client's" } else { "" };
+    let text = format!(
+        "`{mode}` becomes `mode: transparent`: egressd looks up the name that a connection shows, and dials what it finds{from}, never the \
+         address that the connection was for"
+    );
+    notes.tell(&line.place, NoteKind::Differs, text);
+    Some(if line.name == "https_port" { Takes::RedirectedTls } else { Takes::RedirectedHttp })
+}
+
+/// What lists know of a port that becomes this listener.
+fn door(line: &Line, takes: Takes, listener: &DraftListener) -> Door {
+    let given = line.from(1).filter_map(|option| option.strip_prefix("name=")).last();
+    let own = listener.address.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+    Door {
+        listener: listener.name.clone(),
+        name: given.or(line.word(0)).unwrap_or_default().to_owned(),
+        port: own.filter(|_| takes == Takes::Requests && listener.trusted.is_empty()),
+        takes,
+    }
 }
 
 /// The lines that name a port for clients.
@@ -26,7 +68,13 @@ pub(super) fn ports(lines: &[Line]) -> impl Iterator<Item = &Line> {
     lines.iter().filter(|line| matches!(line.name.as_str(), "http_port" | "https_port" | "ftp_port"))
 }
 
-fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Option<DraftListener> {
+fn one(
+    line: &Line,
+    takes: Takes,
+    trusted: &[String],
+    files: &Files,
+    notes: &mut Notes,
+) -> Option<DraftListener> {
     let mut tell = |kind, text: String| notes.tell(&line.place, kind, text);
     let Some(spec) = line.word(0) else {
         tell(NoteKind::Lost, format!("{} names no port: it is left out", line.shown()));
@@ -73,16 +121,6 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
         );
         return None;
     }
-    if let Some(mode) =
-        options.iter().find(|option| matches!(**option, "intercept" | "transparent" | "tproxy"))
-    {
-        tell(
-            NoteKind::Stricter,
-            format!(
-                "`{mode}`: egressd takes no intercepted connections; clients must name it as their proxy (https_proxy)"
-            ),
-        );
-    }
     if let Some(bump) = options.iter().find(|option| matches!(**option, "ssl-bump" | "sslbump")) {
         tell(
             NoteKind::Lost,
@@ -93,6 +131,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
         place: line.place.clone(),
         name: value(&["name"]).unwrap_or("proxy").chars().take(100).collect(),
         address,
+        transparent: takes != Takes::Requests,
         trusted: Vec::new(),
         tls: None,
     };
@@ -105,8 +144,7 @@ fn one(line: &Line, trusted: &[String], files: &Files, notes: &mut Notes) -> Opt
             listener.trusted = trusted.to_vec();
         }
     }
-    let intercepted = options.iter().any(|option| matches!(*option, "intercept" | "transparent" | "tproxy"));
-    if line.name == "https_port" && !intercepted {
+    if line.name == "https_port" && takes == Takes::Requests {
         let Some(certificate) = value(&["tls-cert", "cert"]) else {
             tell(
                 NoteKind::Stricter,
@@ -231,7 +269,7 @@ mod tests {
             let mut notes = Notes::default();
             let lines = lexer::read(&files, &main, false, &mut notes).expect("readable");
             let listeners = super::read(&lines, &BTreeMap::new(), &files, &mut notes);
-            let tls = listeners.into_iter().next().and_then(|listener| listener.tls).expect("has TLS");
+            let tls = listeners.into_iter().next().and_then(|(listener, _)| listener.tls).expect("has TLS");
             (tls.client_ca, tls.client_crl)
         };
         let file = |name: &str| Some(name.to_owned());

@@ -13,28 +13,31 @@ mod port_options;
 mod reader;
 
 use super::acl::Acls;
+use super::doors::Door;
 use super::files::Files;
 use super::lexer::Line;
 use crate::commands::import::draft::{Draft, Setting, SettingValue};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 
-/// Reads every directive but `acl` and `http_access`. Returns the users of the password file.
+/// Reads every directive but `acl` and `http_access`. Returns the users of the password file, and the ports that become listeners.
 pub(super) fn read(
     lines: &[Line],
     acls: &Acls,
     files: &Files,
     draft: &mut Draft,
     notes: &mut Notes,
-) -> Vec<String> {
+) -> (Vec<String>, Vec<Door>) {
     log::read(lines, draft, notes);
-    draft.listeners = listeners::read(lines, acls, files, notes);
+    let (listeners, doors) = listeners::read(lines, acls, files, notes).into_iter().unzip();
+    draft.listeners = listeners;
     draft.ports = listeners::ports(lines).next().map(|line| line.place.clone());
     draft.removed_headers = Some(headers::read(lines, notes));
     let users = directives::read(lines, files, draft, notes);
     exceptions::read(lines, acls, draft, notes);
-    users
+    (users, doors)
 }
 
+pub(super) use self::exceptions::all_but as all_but_some_direct;
 pub(super) use self::passwords::without as without_lines;
 
 /// Whether Squid has a directive of this name.

@@ -46,10 +46,13 @@ pub(super) fn always(lines: &[Line]) -> bool {
     })
 }
 
-/// `cache_peer_access`, `cache_peer_domain`, where they are no exceptions.
-pub(super) fn access(line: &Line, always_parent: bool, notes: &mut Notes) {
-    // In Squid, a request that may go neither to a parent nor directly goes nowhere.
-    let keeps_back = line.name == "cache_peer_access" && always_parent && !line.allows_all(1);
-    let kind = if keeps_back { NoteKind::Wider } else { NoteKind::Lost };
-    notes.tell(&line.place, kind, format!("{}: everything else goes through the one parent", line.shown()));
+/// `cache_peer_access`, `cache_peer_domain`, where they are no exceptions. `several`: there are other parents.
+pub(super) fn access(line: &Line, several: bool, notes: &mut Notes) {
+    let keeps_back = line.name == "cache_peer_access" && several && !line.allows_all(1);
+    let (kind, what) = match keeps_back {
+        // What another parent took goes to this one.
+        true => (NoteKind::Wider, "what any of the parents may take goes through the first"),
+        false => (NoteKind::Lost, "everything else goes through the one parent"),
+    };
+    notes.tell(&line.place, kind, format!("{}: {what}", line.shown()));
 }
