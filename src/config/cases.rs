@@ -12,12 +12,11 @@
 //!
 //! Not here: what a target is (the caller reads it), and whether a case passes ([`crate::commands::test`]).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::file::ProtocolFile;
 use super::finding::{Finding, Findings, Position, Report, nearest};
 use super::keys::{Key, List, items, required, value};
 use super::requests::{ChangeFile, OperationFile};
@@ -61,6 +60,8 @@ pub struct Case<T> {
     pub protocol: Option<Protocol>,
     /// The name of the listener that it came by; `None`: not set.
     pub listener: Option<Box<str>>,
+    /// The address that its connection was meant for; `None`: not set.
+    pub original: Option<SocketAddr>,
     /// When the request is made; `None`: now.
     pub time: Option<Timestamp>,
     /// What the target's name resolves to; `None`: it is not looked up.
@@ -96,13 +97,33 @@ struct CaseFile {
     identities: List<Identity>,
     vpc_endpoint: Key<VpcEndpoint>,
     listener: Key<Label>,
-    protocol: Key<ProtocolFile>,
+    protocol: Key<Spoken>,
+    original: Key<Line>,
     time: Key<Moment>,
     addresses: List<Ip>,
     expect: Key<Expect>,
     reason: Key<Line>,
     policy: Key<Label>,
     rule: Key<Line>,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Spoken {
+    Http,
+    Socks5,
+    Transparent,
+}
+
+impl Spoken {
+    fn protocol(self) -> Protocol {
+        match self {
+            Spoken::Http => Protocol::Http,
+            Spoken::Socks5 => Protocol::Socks5,
+            Spoken::Transparent => Protocol::Transparent,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -184,7 +205,8 @@ impl CaseFile {
             client: value(&self.client).map(|ip| ip.0),
             identities: items(&self.identities).map(|(identity, _)| identity.0.clone()).collect(),
             vpc_endpoint: value(&self.vpc_endpoint).map(|endpoint| endpoint.0.clone()),
-            protocol: value(&self.protocol).map(|protocol| protocol.protocol()),
+            protocol: value(&self.protocol).map(|spoken| spoken.protocol()),
+            original: self.original(report),
             listener: value(&self.listener).map(|listener| listener.0.clone()),
             time: value(&self.time).map(|moment| moment.0),
             addresses: self.addresses.as_ref().map(|_| items(&self.addresses).map(|(ip, _)| ip.0).collect()),
@@ -210,6 +232,18 @@ impl CaseFile {
             name.map_err(|why| report.error(at.position, format!("{}: no ref has {why}", quoted(text)))).ok()
         });
         names.collect()
+    }
+
+    fn original(&self, report: &Report<'_>) -> Option<SocketAddr> {
+        let at = self.original.as_ref()?;
+        let text = &*at.value.as_ref()?.0;
+        let wrong = |_| {
+            report.error(
+                at.position,
+                format!("{} is no address with a port: write one such as \"203.0.113.9:443\"", quoted(text)),
+            );
+        };
+        text.parse().map_err(wrong).ok()
     }
 
     fn path(&self, report: &Report<'_>) -> Option<Box<str>> {

@@ -15,7 +15,6 @@ use super::values::{
     Collector, FileMode, FilePath, Header, HostName, HostOrNetwork, Hosts, Identity, Label, Length, Line,
     ListenAt, Network, Parent, Server, Size, Socket, Store, VpcEndpoint,
 };
-use crate::words::client::Protocol;
 
 /// Configuration of egressd, a forward proxy that allows only the listed targets.
 #[derive(Debug, Default, Deserialize)]
@@ -97,15 +96,6 @@ pub(super) enum ProtocolFile {
     Http,
     /// SOCKS5: CONNECT alone.
     Socks5,
-}
-
-impl ProtocolFile {
-    pub(super) fn protocol(self) -> Protocol {
-        match self {
-            ProtocolFile::Http => Protocol::Http,
-            ProtocolFile::Socks5 => Protocol::Socks5,
-        }
-    }
 }
 
 /// Whether clients know of the proxy.

@@ -1,13 +1,13 @@
 //! `egressd explain`: shows the decision on one request, and the policy, rule, file and line that made it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use jiff::Timestamp;
 
 use crate::commands::explain::{
-    AskedGit, AskedTarget, Lookup, assumed_client, assumed_listener, client, explain, listener_named, notes,
-    spoken_by, unproven,
+    AskedGit, AskedTarget, Lookup, assumed_client, assumed_listener, client, explain, is_transparent,
+    listener_named, notes, spoken_by, unproven,
 };
 use crate::commands::lookup::Lookups;
 use crate::commands::{CONFIGURATION_REFUSED, FAILED, FINE, WRONG_USAGE, load, say};
@@ -47,12 +47,16 @@ pub(crate) struct Explain {
     /// The AWS VPC endpoint that the client came through.
     #[arg(long, value_name = "ID")]
     vpc_endpoint: Option<Box<str>>,
-    /// What the client speaks: http or socks5. A SOCKS5 request is a CONNECT.
+    /// What the client speaks: http or socks5, or transparent if it knows of no proxy. A SOCKS5 request is a CONNECT.
     #[arg(long, value_name = "PROTOCOL", value_parser = protocol)]
     protocol: Option<Protocol>,
     /// The listener that the client came by. Default, where a policy asks for it: one of the first policy's.
     #[arg(long, value_name = "NAME")]
     listener: Option<Box<str>>,
+    /// The address and port that the connection was meant for: of a CONNECT to an address, or of what was redirected. TARGET is then
+    /// what the first bytes name.
+    #[arg(long, value_name = "IP:PORT")]
+    original: Option<SocketAddr>,
     /// Look the name up, and show the verdict for each address.
     #[arg(long)]
     resolve: bool,
@@ -163,10 +167,25 @@ impl Explain {
         let assumes_listener = self.listener.is_none() && listener.is_some();
         let from = client(self.client.unwrap_or(assumed), self.identity, self.vpc_endpoint);
         let from = Client { listener, ..from };
+        let now = Timestamp::now();
+        let asked = match self.original {
+            None => asked,
+            Some(original) => {
+                let transparent = is_transparent(self.protocol, from.listener.as_deref(), &config.listeners);
+                let by_name = |address: &_| config.policies.judges_by_name(address, &from, now).is_some();
+                match asked.meant_for(original, transparent, by_name) {
+                    Ok(asked) => asked,
+                    Err(why) => {
+                        eprintln!("egressd: --original: {why}");
+                        return WRONG_USAGE;
+                    }
+                }
+            }
+        };
         let mut lookups = Lookups::new(&config.dns);
         let mut lookup = |name: &_| lookups.addresses(name);
         let lookup: Option<Lookup<'_>> = if self.resolve { Some(&mut lookup) } else { None };
-        let mut told = explain(&config.policies, &asked, &from, Timestamp::now(), lookup);
+        let mut told = explain(&config.policies, &asked, &from, now, lookup);
         let listeners = config.listeners.iter().filter_map(|listener| listener.address.ip());
         told.with_own(&OwnAddresses::new(listeners.chain([config.admin.address])));
         told.with_unproven(unproven(&config.listeners, &from, self.protocol), |lacks| {

@@ -1,5 +1,7 @@
 //! What a person asks about: a target, and the request that is made of it.
 
+use std::net::SocketAddr;
+
 use super::recognised::{AskedGit, GitCall, recognised};
 use crate::rules::{HttpRequest, Permit, Recognised, Scheme, Upgrade};
 use crate::words::aws::Account;
@@ -25,6 +27,8 @@ pub struct AskedTarget {
     pub git: Option<AskedGit>,
     /// The AWS account whose credentials the request has.
     pub account: Option<Account>,
+    /// The address that the connection was meant for, where something else decides.
+    pub original: Option<SocketAddr>,
 }
 
 /// The request that is judged, with what would be recognised in it.
@@ -140,7 +144,16 @@ impl AskedTarget {
         }
         if scheme == Some(Scheme::Http) {
             let target = Target::http(authority)?;
-            return Ok(AskedTarget { target, scheme, path, query, method: None, git: None, account: None });
+            return Ok(AskedTarget {
+                target,
+                scheme,
+                path,
+                query,
+                method: None,
+                git: None,
+                account: None,
+                original: None,
+            });
         }
         let (host, port) = split_port(authority)?;
         let port = match port {
@@ -149,7 +162,16 @@ impl AskedTarget {
             None => Port::HTTPS,
         };
         let target = Target { method: Method::Connect, host: Host::parse(host)?, port };
-        Ok(AskedTarget { target, scheme, path, query, method: None, git: None, account: None })
+        Ok(AskedTarget {
+            target,
+            scheme,
+            path,
+            query,
+            method: None,
+            git: None,
+            account: None,
+            original: None,
+        })
     }
 
     /// The same with the method and the path of the request, where they are given; they come before those of a URL.
@@ -174,6 +196,37 @@ impl AskedTarget {
             },
             _ => self,
         }
+    }
+
+    /// The same on a connection that was meant for an address. A transparent listener takes the port from it, and all of it for what
+    /// shows no name; elsewhere it is what a CONNECT names, and `by_name` says whether the server name decides in its place.
+    ///
+    /// # Errors
+    /// Such a connection brings no such request.
+    pub fn meant_for(
+        self,
+        original: SocketAddr,
+        transparent: bool,
+        by_name: impl FnOnce(&Target) -> bool,
+    ) -> Result<Self, &'static str> {
+        let port = Port::new(original.port()).ok_or("port 0 is none")?;
+        let host = Host::Address(original.ip().to_canonical());
+        let address = Target { method: Method::Connect, host, port };
+        let target = match (transparent, self.scheme) {
+            (true, Some(Scheme::Http)) => self.target.clone(),
+            (false, Some(Scheme::Http)) => {
+                return Err(
+                    "a plain request to a proxy names its host itself: leave the original address out",
+                );
+            }
+            (_, Some(Scheme::Tcp)) => address,
+            (_, Some(Scheme::Https) | None) if transparent => Target { port, ..self.target.clone() },
+            (_, Some(Scheme::Https) | None) => match by_name(&address) {
+                true => Target { port, ..self.target.clone() },
+                false => address,
+            },
+        };
+        Ok(AskedTarget { target, original: Some(original), ..self })
     }
 
     /// The same for what is done with the repository at the path, with credentials of an AWS account.

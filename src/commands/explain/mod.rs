@@ -78,8 +78,21 @@ pub fn spoken_by(protocol: Protocol, name: Option<&str>, listeners: &[Listener])
                 .map_or("no listener".to_owned(), |name| format!("the listener {} does not", quoted(name)));
             let speaks = if name.is_some() { "speak" } else { "speaks" };
             let word = protocol.as_str();
-            Err(format!("{who} {speaks} {word}: write `protocols: [http, socks5]` there"))
+            let write = match protocol {
+                Protocol::Http | Protocol::Socks5 => "`protocols: [http, socks5]`",
+                Protocol::Transparent => "`mode: transparent`",
+            };
+            Err(format!("{who} {speaks} {word}: write {write} there"))
         }
+    }
+}
+
+/// Whether a client that comes by the listener of this name does not know of the proxy. `protocol`: what it speaks, if that is said.
+pub fn is_transparent(protocol: Option<Protocol>, name: Option<&str>, listeners: &[Listener]) -> bool {
+    let by_name = |listener: &&Listener| name == Some(&*listener.name);
+    match protocol {
+        Some(protocol) => protocol == Protocol::Transparent,
+        None => listeners.iter().find(by_name).is_some_and(|listener| listener.protocols.transparent),
     }
 }
 
@@ -105,6 +118,8 @@ pub struct AddressVerdict {
 pub struct Explanation {
     /// The target of the request.
     pub target: Target,
+    /// The address that its connection was meant for, if that was asked.
+    pub original: Option<SocketAddr>,
     /// The client that sends it.
     pub client: Client,
     /// The verdict.
@@ -148,6 +163,7 @@ pub fn explain(
 ) -> Explanation {
     let mut told = Explanation {
         target: asked.target.clone(),
+        original: asked.original,
         client: client.clone(),
         decision: Decision::Deny,
         reason: None,
@@ -347,6 +363,7 @@ impl Explanation {
         let source = |rule: &Option<MatchedRule>| rule.as_ref().map(|rule| rule.source.to_string());
         json!({
             "target": shown_target(&self.target),
+            "original": self.original.map(|original| original.to_string()),
             "client": self.client.address.ip().to_string(),
             "identities": self.client.identities,
             "vpc_endpoint": self.client.vpc_endpoint,
@@ -456,6 +473,11 @@ impl fmt::Display for Explanation {
                 Some(why) => format!("may not be dialled: {why}"),
             };
             writeln!(f, "  address  {} {word}", verdict.address)?;
+        }
+        if let Some(original) = self.original {
+            let decides =
+                if self.target.host.name().is_some() { "the name decides" } else { "the address decides" };
+            writeln!(f, "  original {original}: {decides}")?;
         }
         write!(f, "  client   {}", self.client.address.ip())?;
         for identity in &self.client.identities {

@@ -256,3 +256,60 @@ fn a_proof_that_every_listener_asks_for_comes_before_the_rules() {
         }
     }
 }
+
+/// What a connection was meant for, what it names, by which listener it comes; what is decided, and how.
+#[test]
+fn an_original_address_decides_what_it_decides_while_serving() {
+    let text = "listeners: [{name: proxy, address: 127.0.0.1:1}, {name: led, address: 127.0.0.1:2, mode: transparent}]
+policies:
+  - name: p
+    addresses_by_sni: true
+    allow: [git.example, https://git.example:8443, http://web.example, tcp://203.0.113.9:22]
+    deny: [203.0.113.66]
+";
+    let without = text.replace("    addresses_by_sni: true\n", "");
+    let rows: &[(&str, &str, &str, &str, Option<Reason>)] = &[
+        // The name decides, on the port that was meant.
+        ("git.example", "203.0.113.7:443", "proxy", "git.example:443", None),
+        ("https://git.example", "203.0.113.7:8443", "proxy", "git.example:8443", None),
+        ("git.example", "203.0.113.7:22", "proxy", "git.example:22", Some(Reason::PortNotAllowed)),
+        ("evil.example", "203.0.113.7:443", "proxy", "evil.example:443", Some(Reason::HostNotAllowed)),
+        // A rule or a `deny` names the address.
+        ("git.example", "203.0.113.9:22", "proxy", "203.0.113.9:22", None),
+        ("git.example", "203.0.113.66:443", "proxy", "203.0.113.66:443", Some(Reason::HostDenied)),
+        // Redirected: the name decides whatever the address is.
+        ("git.example", "203.0.113.66:443", "led", "git.example:443", None),
+        ("https://git.example", "[2001:db8::1]:8443", "led", "git.example:8443", None),
+        ("http://web.example", "203.0.113.66:80", "led", "web.example:80", None),
+        ("tcp://ignored.example:22", "203.0.113.9:22", "led", "203.0.113.9:22", None),
+        ("tcp://ignored.example:22", "203.0.113.8:22", "led", "203.0.113.8:22", Some(Reason::HostNotAllowed)),
+    ];
+    for (target, original, listener, decided, reason) in rows {
+        for (text, by_name) in [(text, true), (&without, false)] {
+            let loaded = config::load_str("c.yaml", text, |_| Ok(Vec::new())).expect(text);
+            let (policies, listeners) = (&loaded.config.policies, &loaded.config.listeners);
+            let from = client("127.0.0.1".parse().expect("an address"), Vec::new(), None);
+            let from = Client { listener: Some((*listener).into()), ..from };
+            let original: SocketAddr = original.parse().expect("an address");
+            let asked = AskedTarget::parse(target).expect("a target");
+            let transparent = is_transparent(None, Some(listener), listeners);
+            let now = Timestamp::UNIX_EPOCH;
+            let judges = |address: &_| policies.judges_by_name(address, &from, now).is_some();
+            let asked = asked.meant_for(original, transparent, judges).expect("such a connection");
+            let told = explain(policies, &asked, &from, now, None);
+            if !transparent && !by_name {
+                assert_eq!(told.target.host.name(), None, "without the key the address decides");
+                continue;
+            }
+            assert_eq!(
+                (told.target.to_string().as_str(), told.reason),
+                (*decided, *reason),
+                "{target} {original}"
+            );
+            assert_eq!(told.to_json()["original"], original.to_string());
+            assert!(told.to_string().contains(&format!("  original {original}: the ")), "{told}");
+        }
+    }
+    let asked = AskedTarget::parse("http://web.example").expect("a target");
+    assert!(asked.meant_for("203.0.113.7:80".parse().expect("an address"), false, |_| true).is_err());
+}

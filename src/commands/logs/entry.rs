@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
 
 use crate::telemetry::record::Event;
+use crate::words::client::Protocol;
 use crate::words::outcome::Decision;
 use crate::words::target::{DOCTOR, PROBE, Target};
 
@@ -42,6 +43,10 @@ pub struct Entry<'l> {
     pub upstream: Option<Text<'l>>,
     /// Its port, in lines that have it apart.
     pub(in crate::commands::logs) upstream_port: Option<u16>,
+    /// What the client speaks to egressd.
+    pub protocol: Option<Text<'l>>,
+    /// The address that the connection was meant for, where something else decided.
+    pub original: Option<Text<'l>>,
     /// The `User-Agent` of the request.
     pub user_agent: Option<Text<'l>>,
     /// Bytes from the client.
@@ -173,6 +178,12 @@ impl Entry<'_> {
     pub fn client_ip(&self) -> Option<IpAddr> {
         let text = self.client?.plain()?;
         text.parse::<SocketAddr>().map(|address| address.ip()).or_else(|_| text.parse()).ok()
+    }
+
+    /// The address that a CONNECT named in whose place the name in the ClientHello decided.
+    pub fn named_address(&self) -> Option<Target> {
+        let is_transparent = self.protocol.is_some_and(|word| word.raw == Protocol::Transparent.as_str());
+        Target::connect(self.original?.plain()?).ok().filter(|_| !is_transparent && self.is_connect())
     }
 
     /// The address and port that were dialled.

@@ -43,6 +43,10 @@ struct Members<'l> {
     #[serde(borrow)]
     upstream: Option<&'l RawValue>,
     #[serde(borrow)]
+    protocol: Option<&'l RawValue>,
+    #[serde(borrow)]
+    original: Option<&'l RawValue>,
+    #[serde(borrow)]
     user_agent: Option<&'l RawValue>,
     #[serde(borrow)]
     tunnel: Option<&'l RawValue>,
@@ -78,6 +82,8 @@ pub(super) fn parse(line: &str) -> Option<Entry<'_>> {
         reason: text(members.reason)?,
         upstream: text(members.upstream)?,
         upstream_port: None,
+        protocol: text(members.protocol)?,
+        original: text(members.original)?,
         user_agent: text(members.user_agent)?,
         tunnel: text(members.tunnel)?,
         git: members.git.map(RawValue::get),

@@ -28,6 +28,10 @@ struct Rest<'l> {
     #[serde(borrow)]
     tunnel: Raw<'l>,
     #[serde(borrow)]
+    protocol: Raw<'l>,
+    #[serde(borrow)]
+    original: Raw<'l>,
+    #[serde(borrow)]
     git: Raw<'l>,
     #[serde(borrow)]
     aws: Raw<'l>,
@@ -276,6 +280,8 @@ impl<'l> Rest<'l> {
             mode: text(self.mode)?,
             decision: text(self.decision)?,
             tunnel: text(self.tunnel)?,
+            protocol: text(self.protocol)?,
+            original: text(self.original)?,
             git: self.git.map(RawValue::get),
             aws: self.aws.map(RawValue::get),
             suppressed: number(self.suppressed)?.unwrap_or(0),

@@ -101,6 +101,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         received: Some(2),
         user_agent: Some("git/2.39".into()),
         tunnel: Some(uuid::Uuid::nil()),
+        protocol: Some(crate::words::client::Protocol::Socks5),
+        original: Some("203.0.113.9:443".parse().expect("an address")),
         status: Some(101),
         suppressed: Some(3),
         ..Record::new(Event::Close, jiff::Timestamp::UNIX_EPOCH, new_id(), "proxy")
@@ -123,6 +125,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
         reason,
         upstream,
         upstream_port,
+        protocol,
+        original,
         user_agent,
         sent,
         received,
@@ -141,7 +145,7 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
     assert_eq!((git, aws, upstream_port), (None, None, None), "they are null, or stand elsewhere");
     let texts = [
         listener, client, identity, method, target, sni, policy, mode, rule, decision, reason, upstream,
-        user_agent,
+        protocol, original, user_agent,
     ];
     assert_eq!(
         texts.map(|text| text.map(Text::decoded).unwrap_or_default()),
@@ -158,6 +162,8 @@ fn every_field_that_is_read_is_one_that_the_log_writes() {
             "would_deny",
             "host_denied",
             "[2001:db8::1]:443",
+            "socks5",
+            "203.0.113.9:443",
             "git/2.39",
         ]
     );

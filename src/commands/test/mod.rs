@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use crate::commands::explain::{
     AskedGit, AskedTarget, Explanation, Lookup, assumed_client, assumed_listener, client, explain,
-    listener_named, spoken_by, unproven,
+    is_transparent, listener_named, spoken_by, unproven,
 };
 use crate::config::{self, Finding, Listener};
 use crate::outbound::resolve::LookupError;
@@ -80,7 +80,18 @@ pub fn run<'c>(
             change: case.ref_change,
         });
         let asked = asked.doing(git, case.aws_account).unwrap_or_else(|_| case.target.clone());
-        let mut got = explain(policies, &asked, &from, case.time.unwrap_or(now), lookup);
+        let now = case.time.unwrap_or(now);
+        let transparent = is_transparent(case.protocol, from.listener.as_deref(), listeners);
+        let by_name = |address: &_| policies.judges_by_name(address, &from, now).is_some();
+        let meant = match case.original {
+            None => Ok(asked),
+            Some(original) => asked.meant_for(original, transparent, by_name),
+        };
+        let (asked, unknown) = match meant {
+            Ok(asked) => (asked, unknown),
+            Err(why) => (case.target.clone(), unknown.or(Some(why.to_owned()))),
+        };
+        let mut got = explain(policies, &asked, &from, now, lookup);
         got.with_unproven(unproven(listeners, &from, case.protocol), |lacks| {
             format!("add `identities: [\"{lacks}\"]`")
         });
@@ -195,6 +206,35 @@ cases:
                  policy `gitaly` names other.example",
             ]
         );
+    }
+
+    #[test]
+    fn a_case_may_say_what_its_connection_was_meant_for() {
+        let config = "listeners: [{name: a, address: 0.0.0.0:3128}, {name: b, address: 0.0.0.0:3129, mode: transparent}]\npolicies:\n  - \
+                      {name: p, addresses_by_sni: true, allow: [a.example], deny: [203.0.113.66]}\n";
+        let cases = "cases:\n  - {target: a.example, original: \"203.0.113.66:443\", expect: deny, reason: host_denied}\n  - {target: \
+                     a.example, original: \"203.0.113.7:443\", expect: allow}\n  - {target: a.example, original: \"203.0.113.66:443\", \
+                     protocol: transparent, expect: allow}\n  - {target: a.example, original: \"203.0.113.66:443\", listener: b, expect: \
+                     allow}\n  - {target: a.example, original: \"203.0.113.7:22\", listener: b, expect: allow}\n  - {target: \
+                     \"http://a.example\", original: \"203.0.113.7:80\", expect: deny}\n  - {target: a.example, listener: a, protocol: \
+                     transparent, expect: deny}\n";
+        let loaded = config::load_str("c.yaml", config, |_| Err(std::io::ErrorKind::NotFound.into()))
+            .expect("it is valid");
+        let cases = load("t.yaml", cases.as_bytes()).expect("they are valid");
+        let failures = run(&loaded.config.policies, &loaded.config.listeners, &cases, Timestamp::now());
+        let told: Vec<String> = failures.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "`a.example`: expected allow, got deny port_not_allowed by policy p: `a.example` allows port 443, not 22",
+                "`http://a.example`: a plain request to a proxy names its host itself: leave the original address out",
+                "`a.example`: the listener `a` does not speak transparent: write `mode: transparent` there",
+            ]
+        );
+        let wrong = load("t.yaml", b"cases:\n  - {target: a.example, original: a.example, expect: deny}\n");
+        let told =
+            wrong.expect_err("no address").iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(told.contains("is no address with a port: write one such as"), "{told}");
     }
 
     #[test]

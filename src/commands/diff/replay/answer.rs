@@ -27,14 +27,16 @@ pub(super) enum Answer {
 }
 
 impl Answer {
+    /// `address`: what a CONNECT named where the name in its ClientHello decided, which is `target`.
     pub(super) fn of(
         policies: &Policies,
-        target: &Target,
+        (target, address): (&Target, Option<&Target>),
         from: &Client,
         now: Timestamp,
         upstream: Option<IpAddr>,
     ) -> Self {
-        let permit = match policies.decide(target, from, now) {
+        let address = address.filter(|address| policies.judges_by_name(address, from, now).is_none());
+        let permit = match policies.decide(address.unwrap_or(target), from, now) {
             Ok(permit) => permit,
             Err(denial) => return Answer::Denial { reason: denial.reason, why: denial.advice.into() },
         };

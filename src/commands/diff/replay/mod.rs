@@ -155,8 +155,10 @@ impl<'p> Replay<'p> {
         let (from, identity) = self.client(address, entry);
         let is_direct = (self.is_direct)(&target.host);
         let upstream = entry.upstream_address().filter(|_| is_direct).map(|address| address.ip());
-        let old = Answer::of(self.old, &target, &from, self.now, upstream);
-        let new = Answer::of(self.new, &target, &from, self.now, upstream);
+        let address = entry.named_address();
+        let asked = (&target, address.as_ref());
+        let old = Answer::of(self.old, asked, &from, self.now, upstream);
+        let new = Answer::of(self.new, asked, &from, self.now, upstream);
         let Some(turn) = old.turn(&new) else { return };
         let (client, listener) = (from.address.ip(), from.listener);
         let request = Request { turn, client, identity, listener, target, inside: None };

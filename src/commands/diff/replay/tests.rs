@@ -112,6 +112,38 @@ fn a_line_that_is_not_a_record_is_counted_and_never_fatal() {
     assert_eq!((found.requests, found.malformed.count), (1, 1), "a line that is too long is skipped whole");
 }
 
+/// A CONNECT to an address whose name decided is asked for as it was: the address first, and then the name.
+#[test]
+fn what_was_decided_by_a_name_is_decided_so_again() {
+    let text = "policies: [{name: p, addresses_by_sni: true, allow: [a.example], deny: [203.0.113.66]}]\n";
+    let by_name = policies(text);
+    let line = |protocol: &str, original: &str| {
+        let known = record("open", "CONNECT", "a.example:443", "null");
+        known
+            .replace("\"peer\"", &format!("\"protocol\":\"{protocol}\",\"original\":\"{original}\",\"peer\""))
+    };
+    let log = [
+        line("http", "203.0.113.7:443"),
+        line("socks5", "203.0.113.9:443"),
+        // What was redirected is decided by its name, whatever the address.
+        line("transparent", "203.0.113.7:443"),
+    ]
+    .concat();
+    let rows = [
+        (text.to_owned(), 0),
+        (text.replace("203.0.113.66", "203.0.113.9"), 1),
+        (text.replace("addresses_by_sni: true", "addresses_by_sni: false"), 2),
+        (text.replace("allow: [a.example]", "allow: [b.example]"), 3),
+    ];
+    for (text, denied) in rows {
+        let new = policies(&text);
+        let mut replay = Replay::new(&by_name, &new, Timestamp::UNIX_EPOCH, &|_| true);
+        replay.read("a.log", log.as_bytes()).expect("it can be read");
+        let found = replay.finish();
+        assert_eq!((found.requests, found.count(Turn::NewlyDenied).0), (3, denied), "{text}");
+    }
+}
+
 #[test]
 fn the_distinct_requests_kept_are_bounded() {
     let (old, new) = (policies(OLD), policies("policies: [{name: p, allow: [x.example]}]\n"));
