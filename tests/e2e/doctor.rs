@@ -175,12 +175,83 @@ fn a_missing_proxy_is_reported_with_what_to_check() {
         ("proxy:3128", "http://PROXY:PORT"),
         ("http://a:b@p:1", "--credentials-file"),
         ("ftp://p:1", "http://, https:// or socks5h://"),
-        ("socks5h://p:1", "doctor asks in HTTP"),
+        ("socks5://p:1", "write socks5h://"),
+        ("unix:proxy.sock", "write an absolute one"),
     ] {
         let ran = Ran::of(command().args(["doctor", "--via", via]));
         assert_eq!(ran.code, Some(2), "{ran:?}");
         assert!(ran.stderr.contains(words), "{ran:?}");
     }
+}
+
+/// By every other way in: SOCKS5, a socket, SOCKS5 by a socket; with and without a password.
+#[test]
+fn doctor_asks_in_socks5_and_by_a_socket() {
+    let origin = GitServer::start(&Authority::new());
+    let files = directory();
+    let hash = Ran::of(Command::new("htpasswd").args(["-nbBC", "10", "git", "a secret"]));
+    write(&files.path().join("users"), hash.stdout.trim());
+    write(&files.path().join("password"), "git:a secret\n");
+    let at = |name: &str| files.path().join(name).display().to_string();
+    let (socket, password) = (at("proxy.sock"), at("password"));
+    let keys = "protocols: [http, socks5]}";
+    let more = format!(
+        "{keys}, {{name: socket, address: \"unix:{socket}\", {keys}, {{name: asking, address: 127.0.0.1:0, basic_auth: {{users_file: \"{}\"}}, \
+         protocols: [socks5]",
+        at("users")
+    );
+    let proxy = egressd_in(directory(), &more, "enforce", &origin);
+    let admin = format!("http://{}", proxy.admin());
+    let ask = |via: &str, more: &[&str]| {
+        let mut command = command();
+        command.args([
+            "doctor",
+            "--via",
+            via,
+            "--allowed",
+            &origin.authority(),
+            "--denied",
+            "denied.example",
+        ]);
+        Ran::of(command.args(more))
+    };
+    let socks = format!("socks5h://{}", proxy.listener("proxy"));
+    let by_socket = format!("socks5h://localhost{socket}");
+    for via in [&socks, &by_socket, &format!("unix:{socket}")] {
+        let ran = ask(via, &["--admin", &admin]);
+        assert!(ran.code == Some(0) && ran.stdout.lines().count() == 5, "{via}: {ran:?}");
+        assert!(ran.stdout.lines().all(|line| line.starts_with("ok ")), "{via}: {ran:?}");
+        let ran = ask(via, &[]);
+        assert_eq!(ran.code, Some(0), "{via}: {ran:?}");
+        assert!(line(&ran, "address").starts_with("open"), "{ran:?}");
+        let sni = line(&ran, "sni");
+        let is_known = via.starts_with("unix:");
+        assert!(sni.starts_with(if is_known { "ok" } else { "open" }), "{via}: {sni}");
+    }
+    let records = proxy.records();
+    let by = |protocol: &str, peer: &str| {
+        let is = |record: &&crate::support::Record| {
+            record["protocol"] == protocol && record.text("peer").starts_with(peer)
+        };
+        records.iter().filter(is).count()
+    };
+    assert!(by("socks5", "127.") > 3 && by("socks5", "uid:") > 3 && by("http", "uid:") > 3, "{records:?}");
+
+    let asking = format!("socks5h://{}", proxy.listener("asking"));
+    let ran = ask(&asking, &[]);
+    assert!(ran.code == Some(1) && line(&ran, "allowed").contains("--credentials-file FILE"), "{ran:?}");
+    let ran = ask(&asking, &["--credentials-file", &password, "--admin", &admin]);
+    assert!(ran.code == Some(0) && ran.stdout.lines().all(|line| line.starts_with("ok ")), "{ran:?}");
+    write(&files.path().join("password"), "git:another\n");
+    let ran = ask(&asking, &["--credentials-file", &password]);
+    assert!(ran.code == Some(1) && line(&ran, "allowed").contains("user or password are wrong"), "{ran:?}");
+
+    let ran = ask(&format!("unix:{socket}.none"), &[]);
+    assert!(ran.code == Some(1) && line(&ran, "reach").contains("check the path"), "{ran:?}");
+    // In HTTP alone.
+    let plain = egressd("", "enforce", &origin);
+    let ran = ask(&format!("socks5h://{}", plain.address()), &[]);
+    assert!(ran.code == Some(1) && line(&ran, "allowed").contains("this is not a SOCKS5 proxy"), "{ran:?}");
 }
 
 #[test]
@@ -319,7 +390,7 @@ fn doctor_shows_the_clients_certificate() {
         "{ran:?}"
     );
     let ran = with("http", "own");
-    assert!(ran.code == Some(2) && ran.stderr.contains("--via begins with http://"), "{ran:?}");
+    assert!(ran.code == Some(2) && ran.stderr.contains("--via does not begin with https://"), "{ran:?}");
     let ran = ask("https", &["--client-key", &path("own.key")]);
     assert!(ran.code == Some(2) && ran.stderr.contains("--client-certificate"), "{ran:?}");
 }

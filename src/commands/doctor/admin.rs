@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
 use serde::Deserialize;
 
 use super::timed::{STEP, Timed};
+use crate::words::outcome::Reason;
 use crate::words::pasted::{Pasted, pasted};
 use crate::words::target::{Host, PROBE, Target, TargetError};
 
@@ -31,6 +32,8 @@ struct KnownRefusal {
     target: Option<String>,
     reason: String,
     count: u64,
+    #[serde(default)]
+    last: String,
 }
 
 /// How often requests for [`PROBE`] were refused so far, by reason.
@@ -76,6 +79,24 @@ impl Admin {
     pub(super) fn client_of(&self, id: &str) -> io::Result<Option<IpAddr>> {
         let ours = self.refused("")?.into_iter().find(|refused| refused.id.as_deref() == Some(id));
         Ok(ours.and_then(|refused| refused.client))
+    }
+
+    /// The client whose request for [`PROBE`] was refused last. None: there was none.
+    pub(super) fn client_of_probe(&self) -> io::Result<Option<IpAddr>> {
+        let refused = self.refused(&format!("?filter={PROBE}"))?;
+        let of_probe =
+            |refused: &KnownRefusal| refused.target.as_ref().is_some_and(|target| target.starts_with(PROBE));
+        let last = refused.into_iter().filter(of_probe).max_by(|one, other| one.last.cmp(&other.last));
+        Ok(last.and_then(|refused| refused.client))
+    }
+
+    /// How often another server name was shown to this target so far.
+    pub(super) fn mismatches(&self, target: &Target) -> io::Result<u64> {
+        let (target, reason) = (target.to_string(), Reason::SniMismatch.as_str());
+        let refused = self.refused(&format!("?reason={reason}"))?.into_iter();
+        let ours =
+            refused.filter(|refused| refused.reason == reason && refused.target.as_ref() == Some(&target));
+        Ok(ours.map(|refused| refused.count).sum())
     }
 
     /// How often requests for [`PROBE`] were refused so far.

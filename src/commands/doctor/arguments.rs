@@ -21,7 +21,8 @@ use crate::words::target::Target;
 /// `doctor`.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Doctor {
-    /// The proxy's URL, as clients write it: http://PROXY:PORT or https://PROXY:PORT.
+    /// The proxy's URL, as clients write it: http://PROXY:PORT, https://PROXY:PORT or socks5h://PROXY:PORT; of a socket unix:PATH or
+    /// socks5h://localhost/PATH.
     #[arg(long, value_name = "URL")]
     via: String,
     /// A target that is listed; the port is 443 unless given.
@@ -82,6 +83,11 @@ impl Doctor {
         let pair = pair.map(|(user, password)| (user.to_owned(), password.to_owned()));
         let proxy = ProxyUrl::parse(&self.via, pair)?;
         let exceptions = Exceptions::new(&proxy.host, &[])?;
+        if proxy.socket.is_some() && !proxy.socks && (self.gitlab || self.clients) {
+            return Err(
+                "--via: no client is told of a socket by HTTP: write socks5h://localhost/PATH".to_owned()
+            );
+        }
         let settings = Settings { proxy, exceptions, trust: None };
         let gitlab = if self.gitlab {
             let inspection_root = self.inspection_root.as_deref().map(gitlab::inspection_root).transpose()?;
@@ -120,9 +126,11 @@ impl Doctor {
     fn visit(self, credentials: Option<String>) -> Result<Visit, String> {
         let own = self.client_certificate.as_deref().zip(self.client_key.as_deref());
         let via = Proxy::parse(&self.via, || trust(self.ca.as_deref(), own), credentials)?;
-        if own.is_some() && self.via.starts_with("http:") {
-            return Err("--client-certificate: a certificate is shown in TLS, and --via begins with http://"
-                .to_owned());
+        if own.is_some() && !self.via.starts_with("https:") {
+            return Err(
+                "--client-certificate: a certificate is shown in TLS, and --via does not begin with https://"
+                    .to_owned(),
+            );
         }
         let admin = self.admin.as_deref().map(Admin::parse).transpose()?;
         Ok(Visit {

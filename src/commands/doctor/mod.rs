@@ -13,6 +13,7 @@ mod finding;
 mod gitlab;
 mod proxy;
 mod reply;
+mod socks5;
 mod timed;
 
 pub(crate) use arguments::Doctor;
@@ -22,7 +23,7 @@ use std::net::IpAddr;
 pub use self::admin::Admin;
 use self::finding::finding;
 pub use self::finding::{Finding, FindingState};
-use self::proxy::{Attempt, Inside};
+use self::proxy::{Attempt, Inside, Reply};
 pub use self::proxy::{Proxy, ProxyError};
 pub use self::timed::STEP;
 use crate::words::outcome::{Class, Reason};
@@ -67,17 +68,20 @@ pub fn visit(visit: &Visit, mut tell: impl FnMut(&Finding)) -> bool {
 
 fn reach(via: &Proxy) -> Finding {
     match via.connect() {
-        Ok(stream) => finding(
-            REACH,
-            FindingState::Fine,
-            format!("{via} accepts connections, from {} to {}", stream.local, stream.peer),
-        ),
+        Ok(stream) => {
+            let ends = match stream.ends {
+                Some((local, peer)) => format!("from {local} to {peer}"),
+                None => format!("from the user {}", rustix::process::getuid().as_raw()),
+            };
+            finding(REACH, FindingState::Fine, format!("{via} accepts connections, {ends}"))
+        }
         Err(error) => finding(REACH, FindingState::Wrong, format!("{via}: {error}")),
     }
 }
 
-/// The status of an unexpected reply to CONNECT, and what it means.
-fn refused(status: u16, reason: Option<&str>) -> String {
+/// An unexpected reply to CONNECT, and what it means.
+fn refused(reply: &Reply) -> String {
+    let (status, reason) = (reply.status, reply.reason());
     let reason_text = reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
     // By the status alone if the reason is unknown here: another version of egressd may have others.
     let do_this = match (status, reason.and_then(class)) {
@@ -105,7 +109,8 @@ fn refused(status: u16, reason: Option<&str>) -> String {
         (400 | 405, _) => "this is not a proxy, or it does not support CONNECT",
         _ => "look for the record in the proxy's log",
     };
-    format!("answered {status}{reason_text}: {do_this}")
+    let where_else = if reply.brief { " (SOCKS5 says no more: the proxy's log has the reason)" } else { "" };
+    format!("answered {}{reason_text}: {do_this}{where_else}", reply.said)
 }
 
 fn class(word: &str) -> Option<Class> {
@@ -117,14 +122,15 @@ fn allowed(visit: &Visit) -> Finding {
     let wrong = |text: String| finding("allowed", FindingState::Wrong, format!("CONNECT {target}: {text}"));
     match visit.via.open(target) {
         Err(error) => wrong(error.to_string()),
-        Ok(Attempt::Refused(reply)) => wrong(refused(reply.status, reply.reason())),
+        Ok(Attempt::Refused(reply)) => wrong(refused(&reply)),
         Ok(Attempt::Tunnel(tunnel)) => {
-            let id = tunnel.reply.id().map(|id| format!(", X-Request-Id {id}")).unwrap_or_default();
+            let opened = tunnel.reply.clone();
+            let id = opened.id().map(|id| format!(", X-Request-Id {id}")).unwrap_or_default();
             match tunnel.shake(&target.host.to_string()) {
                 Inside::ServerHello => finding(
                     "allowed",
                     FindingState::Fine,
-                    format!("CONNECT {target}: 200, and the target answers in TLS{id}"),
+                    format!("CONNECT {target}: {}, and the target answers in TLS{id}", opened.said),
                 ),
                 Inside::Alert(number) => wrong(format!(
                     "200, then the TLS alert {number}: the target does not serve this name, or the rule's `verify_certificate` refuses its certificate{id}"
@@ -149,9 +155,9 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
         Ok(Attempt::Refused(reply)) if reply.status == 403 => {
             let reason = reply.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
             let text = if reply.reason().and_then(class) == Some(Class::Client) {
-                return (wrong(refused(403, reply.reason())), reply.id().map(str::to_owned));
+                return (wrong(refused(&reply)), reply.id().map(str::to_owned));
             } else {
-                format!("CONNECT {target}: 403{reason}, as it should be")
+                format!("CONNECT {target}: {}{reason}, as it should be", reply.said)
             };
             (finding("denied", FindingState::Fine, text), reply.id().map(str::to_owned))
         }
@@ -161,12 +167,11 @@ fn denied(visit: &Visit) -> (Finding, Option<String>) {
                 502..=504 => "; or --denied names a listed host: name one that is not listed",
                 _ => "",
             };
-            let text =
-                format!("403 was expected, but the proxy {}{listed}", refused(reply.status, reply.reason()));
+            let text = format!("403 was expected, but the proxy {}{listed}", refused(&reply));
             (wrong(text), reply.id().map(str::to_owned))
         }
         Ok(Attempt::Tunnel(tunnel)) => {
-            let mode = if tunnel.reply.id().is_some() {
+            let mode = if tunnel.reply.id().is_some() || tunnel.reply.brief {
                 "its policy is in `mode: report`, or the list is wider than expected"
             } else {
                 "the proxy is not egressd, and lets out what is not listed"
@@ -193,8 +198,21 @@ fn mismatch(visit: &Visit) -> Finding {
         Ok(Attempt::Tunnel(tunnel)) => tunnel,
         Ok(Attempt::Refused(_)) | Err(_) => return open("there was no tunnel: see the `allowed` line"),
     };
+    let brief = tunnel.reply.brief;
     let egressd = tunnel.reply.id().is_some();
-    match (tunnel.shake(other.as_str()), egressd) {
+    // SOCKS5 has no id: what the admin listener counts shows whose alert it is.
+    let counted = || visit.admin.as_ref().filter(|_| brief)?.mismatches(target).ok();
+    let before = counted();
+    let inside = tunnel.shake(other.as_str());
+    let egressd = egressd || before.zip(counted()).is_some_and(|(before, after)| after > before);
+    match (inside, egressd) {
+        (Inside::ServerHello, _) if brief => finding(
+            "sni",
+            FindingState::Wrong,
+            format!(
+                "{asked}: a server answered, so a client that may open a tunnel to a listed host can talk to another host behind it: the rule is `tcp://`, the policy is in `mode: report`, or the proxy is not egressd"
+            ),
+        ),
         (Inside::ServerHello, true) => finding(
             "sni",
             FindingState::Wrong,
@@ -214,6 +232,9 @@ fn mismatch(visit: &Visit) -> Finding {
             FindingState::Fine,
             format!("{asked}: refused with the TLS alert unrecognized_name, as it should be"),
         ),
+        (Inside::Alert(number), _) if brief => open(&format!(
+            "TLS alert {number}, perhaps from the target: with --admin, doctor sees whether egressd counts it as `sni_mismatch`; its log says so too"
+        )),
         (Inside::Alert(number), _) => open(&format!(
             "TLS alert {number}, perhaps from the target: only alert 112 from a proxy that sends X-Request-Id shows that egressd checked the server name"
         )),
@@ -227,7 +248,7 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
         let ours = visit
             .client
             .map(|ip| ip.to_string())
-            .or_else(|| visit.via.connect().ok().map(|stream| stream.local.ip().to_string()));
+            .or_else(|| visit.via.connect().ok().map(|stream| stream.local().to_string()));
         let ours = ours.map(|ip| format!(": it should be {ip}")).unwrap_or_default();
         return finding(
             "address",
@@ -255,11 +276,20 @@ fn address(visit: &Visit, id: Option<&str>) -> Finding {
         }
         Err(error) => return finding("address", FindingState::Open, format!("CONNECT {own}: {error}")),
     };
-    let Some(id) = reply.id() else {
-        return finding("address", FindingState::Open, "the proxy sends no X-Request-Id: it is not egressd");
+    let want = visit.client.unwrap_or(local);
+    let seen = match (reply.id(), reply.brief) {
+        (Some(id), _) => admin.client_of(id),
+        (None, true) => admin.client_of_probe(),
+        (None, false) => {
+            return finding(
+                "address",
+                FindingState::Open,
+                "the proxy sends no X-Request-Id: it is not egressd",
+            );
+        }
     };
-    let want = visit.client.unwrap_or(local.ip().to_canonical());
-    match admin.client_of(id) {
+    let id = reply.id().unwrap_or(PROBE);
+    match seen {
         Err(error) => finding("address", FindingState::Open, format!("{admin}: {error}")),
         Ok(None) => finding(
             "address",

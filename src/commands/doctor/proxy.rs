@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -11,6 +13,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, StreamOwned};
 
 pub(super) use super::reply::{Connected, Inside, Reply};
 use super::reply::{first_record, is_close};
+use super::socks5;
 use super::timed::{STEP, Timed};
 use crate::commands::env::ProxyUrl;
 use crate::transport::tls::client::trusting_nobody;
@@ -22,6 +25,10 @@ use crate::words::target::{DOCTOR, EXPECTS_REFUSAL, Host, Port, Target};
 pub struct Proxy {
     host: Host,
     port: Port,
+    /// The path of its socket, in the place of both.
+    socket: Option<Box<str>>,
+    /// It is asked in SOCKS5.
+    socks: bool,
     tls: Option<Arc<ClientConfig>>,
     credentials: Option<String>,
 }
@@ -38,6 +45,14 @@ pub enum ProxyError {
     Connect {
         /// The last address that was tried.
         address: SocketAddr,
+        /// Why it failed.
+        error: io::Error,
+        /// What to check.
+        hint: &'static str,
+    },
+    /// Nobody answers at its socket.
+    #[error("cannot connect to its socket ({error}): {hint}")]
+    Socket {
         /// Why it failed.
         error: io::Error,
         /// What to check.
@@ -92,7 +107,8 @@ pub(super) struct OpenTunnel {
 }
 
 impl Proxy {
-    /// Reads `http://host:port` or `https://host:port`. `tls` is for the second; `credentials` are `USER:PASSWORD`.
+    /// Reads `http://host:port`, `https://host:port` or `socks5h://host:port`, `unix:/path` or `socks5h://localhost/path`. `tls` is for the
+    /// second; `credentials` are `USER:PASSWORD`.
     ///
     /// # Errors
     /// What to write instead.
@@ -101,18 +117,16 @@ impl Proxy {
         tls: impl FnOnce() -> Result<ClientConfig, String>,
         credentials: Option<String>,
     ) -> Result<Self, String> {
-        let place = ProxyUrl::parse(url, None)?;
-        if place.socks {
-            return Err(
-                "--via: doctor asks in HTTP: write http://PROXY:PORT or https://PROXY:PORT".to_owned()
-            );
-        }
-        let tls = if place.tls { Some(Arc::new(tls()?)) } else { None };
-        Ok(Proxy { host: place.host, port: place.port, tls, credentials })
+        let ProxyUrl { host, port, socket, socks, tls: by_tls, .. } = ProxyUrl::parse(url, None)?;
+        let tls = if by_tls { Some(Arc::new(tls()?)) } else { None };
+        Ok(Proxy { host, port, socket, socks, tls, credentials })
     }
 
     /// Connects; the first address that answers.
     pub(super) fn connect(&self) -> Result<Connected, ProxyError> {
+        if let Some(path) = &self.socket {
+            return by_socket(path);
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "every client on this machine looks the proxy up like this, with search domains and NSS"
@@ -177,6 +191,11 @@ impl Proxy {
 
     fn ask(&self, target: &Target, expects: &str) -> Result<Attempt, ProxyError> {
         let mut connected = self.connect()?;
+        if self.socks {
+            let reply = socks5::ask(&mut connected, target, self.credentials.as_deref())
+                .map_err(ProxyError::Reply)?;
+            return Ok(Attempt::of(connected, reply));
+        }
         let mut head = format!(
             "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {DOCTOR}{}{expects}\r\n",
             env!("CARGO_PKG_VERSION")
@@ -192,18 +211,49 @@ impl Proxy {
             let unsent = sent.err().filter(|unsent| !is_close(unsent));
             ProxyError::Reply(unsent.unwrap_or(error))
         })?;
-        Ok(if (200..300).contains(&reply.status) {
-            Attempt::Tunnel(OpenTunnel { connected, reply })
-        } else {
-            Attempt::Refused(reply)
-        })
+        Ok(Attempt::of(connected, reply))
     }
+}
+
+impl Attempt {
+    fn of(connected: Connected, reply: Reply) -> Self {
+        match reply.status {
+            200..300 => Attempt::Tunnel(OpenTunnel { connected, reply }),
+            _ => Attempt::Refused(reply),
+        }
+    }
+}
+
+/// Connects to a socket of this machine.
+fn by_socket(path: &str) -> Result<Connected, ProxyError> {
+    let socket = UnixStream::connect(path).map_err(|error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => "there is none: check the path, and whether the proxy runs",
+            io::ErrorKind::ConnectionRefused => "nothing listens there: check whether the proxy runs",
+            io::ErrorKind::PermissionDenied => {
+                "this user may not write to it: check its `permissions`, its group, and those of its directory"
+            }
+            _ => "check the path",
+        };
+        ProxyError::Socket { error, hint }
+    })?;
+    // The calls are the same on Linux, whatever the socket is.
+    let socket = TcpStream::from(OwnedFd::from(socket));
+    Ok(Connected { stream: Box::new(Timed::new(socket)), ends: None })
 }
 
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        write!(f, "{scheme}://{}:{}", self.host, self.port)
+        let scheme = match (self.socks, self.tls.is_some()) {
+            (true, _) => "socks5h",
+            (false, true) => "https",
+            (false, false) => "http",
+        };
+        match (&self.socket, self.socks) {
+            (None, _) => write!(f, "{scheme}://{}:{}", self.host, self.port),
+            (Some(path), true) => write!(f, "{scheme}://localhost{path}"),
+            (Some(path), false) => write!(f, "unix:{path}"),
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads the head of a proxy's reply, and the first TLS record after it.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustls::{ClientConnection, StreamOwned};
@@ -37,13 +37,18 @@ impl Stream for StreamOwned<ClientConnection, Timed> {
 /// A connection to the proxy.
 pub(super) struct Connected {
     pub(super) stream: Box<dyn Stream>,
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
+    /// Our own address and the proxy's; None by a socket.
+    pub(super) ends: Option<(SocketAddr, SocketAddr)>,
 }
 
 impl Connected {
     pub(super) fn over(stream: Box<dyn Stream>, socket: &TcpStream) -> io::Result<Self> {
-        Ok(Connected { stream, local: socket.local_addr()?, peer: socket.peer_addr()? })
+        Ok(Connected { stream, ends: Some((socket.local_addr()?, socket.peer_addr()?)) })
+    }
+
+    /// Our own address, as the proxy sees it: one who comes by a socket is on its machine.
+    pub(super) fn local(&self) -> IpAddr {
+        self.ends.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |(local, _)| local.ip().to_canonical())
     }
 
     /// Ends it so that the other side sees a close and not a reset: reads what it still sends, and waits for its close,
@@ -56,13 +61,18 @@ impl Connected {
     }
 }
 
-/// The head of a reply.
+/// The head of a reply, or what stands for one in SOCKS5.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
+    /// Of a reply in SOCKS5: the status that comes nearest to its code.
     pub(super) status: u16,
     headers: Vec<(String, String)>,
-    /// Our own address on the connection.
-    pub(super) local: SocketAddr,
+    /// As it was said.
+    pub(super) said: String,
+    /// It says neither the reason nor an id.
+    pub(super) brief: bool,
+    /// Our own address, as the proxy sees it.
+    pub(super) local: IpAddr,
 }
 
 impl Reply {
@@ -104,7 +114,13 @@ impl Reply {
         let headers = lines
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-        Ok(Reply { status, headers: headers.collect(), local: connected.local })
+        let (headers, local) = (headers.collect(), connected.local());
+        Ok(Reply { status, headers, said: status.to_string(), brief: false, local })
+    }
+
+    /// In SOCKS5: a status, and what was said.
+    pub(super) fn brief(connected: &Connected, status: u16, said: impl Into<String>) -> Self {
+        Reply { status, headers: Vec::new(), said: said.into(), brief: true, local: connected.local() }
     }
 
     fn header(&self, name: &str) -> Option<&str> {

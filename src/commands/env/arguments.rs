@@ -21,7 +21,8 @@ pub(crate) struct Env {
     /// Which kind of client or file to write for.
     #[arg(long = "for", value_name = "KIND", default_value = "shell")]
     format: Format,
-    /// The proxy's URL as clients reach it: http://PROXY:PORT, https://PROXY:PORT or socks5h://PROXY:PORT. Default: the configuration's first listener.
+    /// The proxy's URL as clients reach it: http://PROXY:PORT, https://PROXY:PORT or socks5h://PROXY:PORT; of a socket
+    /// socks5h://localhost/PATH. Default: the configuration's first listener.
     #[arg(long, value_name = "URL")]
     via: Option<String>,
     /// Hosts that clients reach without the proxy, in addition to their own, the metadata endpoints and a cluster's names: a
@@ -93,6 +94,12 @@ impl Env {
             Some(url) => ProxyUrl::parse(url, credentials)?,
             None => ProxyUrl { credentials, ..listener(&config)? },
         };
+        if proxy.socket.is_some() && !proxy.socks {
+            return Err("no variable leads clients to a socket by HTTP: write --via socks5h://localhost/PATH, of a listener with \
+                        `protocols: [http, socks5]`"
+                .to_owned()
+                .into());
+        }
         let exceptions = Exceptions::new(&proxy.host, &self.no_proxy)?;
         let root = self.inspection_root.or_else(|| config.inspection.is_some().then(|| ROOT.to_owned()));
         let trust = root.map(|root| Trust { root, bundle: self.bundle });
@@ -100,15 +107,20 @@ impl Env {
     }
 }
 
-/// The first listener, as a client on the same host reaches it.
+/// The first listener, as a client on the same host reaches it: one with a port, else a socket.
 fn listener(config: &Config) -> Result<ProxyUrl, String> {
-    let with_port = |listener: &'_ Listener| {
-        let address = listener.address.ip().filter(|_| !listener.protocols.transparent)?;
-        Some((address, listener.clone()))
+    // Nobody names one that is transparent.
+    let named = || config.listeners.iter().filter(|listener| !listener.protocols.transparent);
+    let with_port = |listener: &'_ Listener| Some((listener.address.ip()?, listener.clone()));
+    let Some((address, first)) = named().find_map(with_port) else {
+        let by_socks = |listener: &&Listener| listener.protocols.socks5 && listener.tls.is_none();
+        let socket = named().filter(by_socks).find_map(|listener| listener.address.path());
+        let path = socket.and_then(|path| path.to_str()).ok_or(
+            "no listener of the configuration has a port, and variables lead to a unix socket by SOCKS5 alone: write `protocols: [http, \
+             socks5]` there, or --via http://PROXY:PORT",
+        )?;
+        return ProxyUrl::parse(&format!("socks5h://localhost{path}"), None);
     };
-    let (address, first) = config.listeners.iter().find_map(with_port).ok_or(
-        "no listener of the configuration has a port that clients can name, and no variable leads to a unix socket: write --via http://PROXY:PORT",
-    )?;
     let port = Port::new(address.port()).ok_or_else(|| {
         format!("listener {} takes any free port: write --via http://PROXY:PORT", first.name)
     })?;
@@ -129,14 +141,16 @@ fn listener(config: &Config) -> Result<ProxyUrl, String> {
             first.name
         ));
     }
-    Ok(ProxyUrl { tls, socks, host: Host::Address(address), port, credentials: None })
+    Ok(ProxyUrl { tls, socks, host: Host::Address(address), port, socket: None, credentials: None })
 }
 
 /// What the output cannot do, and what to do about it.
 fn cautions(settings: &Settings, format: Format) -> Vec<String> {
     let mut cautions = Vec::new();
     let mut say = |text: String| cautions.push(text);
-    if settings.proxy.socks {
+    if settings.proxy.socket.is_some() {
+        say("a socket is for curl (7.84 and later) and git (2.47 and later): no other client reads its path from a variable".to_owned());
+    } else if settings.proxy.socks {
         say("SOCKS5 is for clients that speak it: curl, git, Go, Java, ssh by netcat, Python's requests with PySocks. wget, apt, npm, Node and pip \
              without PySocks do not: a listener with `protocols: [http, socks5]` serves them on the same port, by http://"
             .to_owned());

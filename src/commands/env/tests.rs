@@ -41,6 +41,28 @@ fn both_letter_cases_name_the_proxy_and_what_needs_none() {
 }
 
 #[test]
+fn a_socket_is_named_by_its_path() {
+    let url = "socks5h://localhost/run/egressd/proxy.sock";
+    let socket = settings(url, &[], None, None);
+    for name in ["https_proxy", "ALL_PROXY"] {
+        assert_eq!(value(&socket, name).as_deref(), Some(url), "{name}");
+    }
+    for name in ["JAVA_TOOL_OPTIONS", "GIT_SSH_COMMAND", "NODE_USE_ENV_PROXY"] {
+        assert_eq!(value(&socket, name), None, "{name} cannot name it");
+    }
+    let user = settings(url, &[], Some(("git", "a/b")), None);
+    let want = "socks5h://git:a%2Fb@localhost/run/egressd/proxy.sock";
+    assert_eq!(value(&user, "https_proxy").as_deref(), Some(want));
+    assert_eq!(user.proxy.url_without_password(), url);
+    let by_http = ProxyUrl::parse("unix:/run/egressd/proxy.sock", None).expect("a socket");
+    assert_eq!(by_http.url(), "unix:/run/egressd/proxy.sock");
+    for wrong in ["unix:run/x", "unix:/run/a b", "socks5h://localhost/run/%2e", "unix:/run/x?y"] {
+        let told = ProxyUrl::parse(wrong, None).expect_err(wrong);
+        assert!(told.contains("write an absolute one"), "{told}");
+    }
+}
+
+#[test]
 fn clients_of_socks_leave_names_to_the_proxy() {
     let socks = settings("socks5h://egressd.corp.example:1080", &[".corp.example"], None, None);
     for name in ["http_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {

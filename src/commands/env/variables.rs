@@ -1,5 +1,7 @@
 //! The variables that clients read, and their values before any quoting.
 
+use std::net::Ipv4Addr;
+
 use super::exceptions::Exceptions;
 use crate::words::pasted::{Pasted, pasted};
 use crate::words::target::{Host, Port, Target};
@@ -13,6 +15,8 @@ pub(crate) struct ProxyUrl {
     pub(crate) socks: bool,
     pub(crate) host: Host,
     pub(crate) port: Port,
+    /// The path of its socket, in whose place host and port stand for nothing.
+    pub(crate) socket: Option<Box<str>>,
     /// User and password.
     pub(crate) credentials: Option<(String, String)>,
 }
@@ -43,11 +47,30 @@ pub(crate) struct Variable {
 }
 
 impl ProxyUrl {
-    /// Reads `http://host:port`, `https://host:port` or `socks5h://host:port`.
+    /// Reads `http://host:port`, `https://host:port` or `socks5h://host:port`; of a socket `unix:/path`, or what clients write that speak
+    /// SOCKS5 to one: `socks5h://localhost/path`.
     ///
     /// # Errors
     /// What to write instead.
     pub(crate) fn parse(url: &str, credentials: Option<(String, String)>) -> Result<Self, String> {
+        let of_socket = |path: &str, socks| {
+            let socket = Some(Box::from(socket(path)?));
+            let host = Host::Address(Ipv4Addr::LOCALHOST.into());
+            Ok(ProxyUrl {
+                tls: false,
+                socks,
+                host,
+                port: Port::HTTP,
+                socket,
+                credentials: credentials.clone(),
+            })
+        };
+        if let Some(path) = url.strip_prefix("unix:") {
+            return of_socket(path, false);
+        }
+        if let Some(path) = url.strip_prefix("socks5h://localhost/").filter(|path| !path.is_empty()) {
+            return of_socket(&format!("/{path}"), true);
+        }
         let Some((scheme, rest)) = url.split_once("://") else { return Err(without_scheme(url)) };
         if rest.contains('@') {
             return Err("--via: every process on this machine can see a password in a URL: write USER:PASSWORD into a file, and use --credentials-file FILE".to_owned());
@@ -80,7 +103,7 @@ impl ProxyUrl {
                 );
             }
         };
-        Ok(ProxyUrl { tls, socks, host: target.host, port: target.port, credentials })
+        Ok(ProxyUrl { tls, socks, host: target.host, port: target.port, socket: None, credentials })
     }
 
     /// The URL, with the password if there is one.
@@ -94,7 +117,12 @@ impl ProxyUrl {
             .credentials
             .as_ref()
             .map(|(user, password)| format!("{}:{}@", percent_encoded(user), percent_encoded(password)));
-        format!("{scheme}://{}{}:{}", credentials.unwrap_or_default(), self.host, self.port)
+        let credentials = credentials.unwrap_or_default();
+        match (&self.socket, self.socks) {
+            (None, _) => format!("{scheme}://{credentials}{}:{}", self.host, self.port),
+            (Some(path), true) => format!("{scheme}://{credentials}localhost{path}"),
+            (Some(path), false) => format!("unix:{path}"),
+        }
     }
 
     /// The URL as it may be shown.
@@ -122,6 +150,18 @@ fn without_scheme(text: &str) -> String {
         "--via: `{}` has no scheme: write http://{place}, or https:// if the listener has `tls`",
         text.escape_debug()
     )
+}
+
+/// A path that can stand in a URL as it is.
+fn socket(path: &str) -> Result<&str, String> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-._~".contains(&byte);
+    match path.starts_with('/') && path.bytes().all(is_plain) {
+        true => Ok(path),
+        false => Err(format!(
+            "--via: `{}` is no path that every client reads alike: write an absolute one of letters, digits and -._~",
+            path.escape_debug()
+        )),
+    }
 }
 
 /// Everything but the unreserved characters (RFC 3986 §2.3), so that no client and no shell takes a character for its own.
@@ -165,7 +205,7 @@ impl Settings {
             // Node 22.21, 24 and later: their own http, https and fetch. Older ones do not know it, and none speaks SOCKS.
             add("NODE_USE_ENV_PROXY", "1".to_owned());
         }
-        if !self.proxy.tls {
+        if !self.proxy.tls && self.proxy.socket.is_none() {
             add("JAVA_TOOL_OPTIONS", self.java());
         }
         if let Some(ssh) = self.ssh() {
@@ -201,9 +241,9 @@ impl Settings {
         options.join(" ")
     }
 
-    /// How git runs ssh. None: netcat speaks no TLS to a proxy, and its password can only be typed.
+    /// How git runs ssh. None: netcat speaks no TLS to a proxy and reaches none by a socket, and its password can only be typed.
     fn ssh(&self) -> Option<String> {
-        if self.proxy.tls || self.proxy.credentials.is_some() {
+        if self.proxy.tls || self.proxy.credentials.is_some() || self.proxy.socket.is_some() {
             return None;
         }
         let (host, port, direct) = (&self.proxy.host, self.proxy.port, self.exceptions.shell());
