@@ -10,7 +10,7 @@
 //!
 //! It has its own target, an echo or sink on loopback, and asks the proxy for it by address, or with `--name` by a name
 //! that resolves to it. With `--direct` it connects to the proxy's address and sends no CONNECT (HAProxy in TCP mode,
-//! forwarding to `--target`). With `--tls NAME` it speaks TLS to the proxy, with the server name NAME, and does not verify
+//! forwarding to `--target`). With `--socks` it asks in SOCKS5, each message after the answer to the one before. With `--tls NAME` it speaks TLS to the proxy, with the server name NAME, and does not verify
 //! its certificate. With `--hello` every tunnel begins with a ClientHello for that name, and the target answers with a
 //! ServerHello record before it echoes. It prints one line, in figures that a script can read:
 //!
@@ -70,6 +70,7 @@ struct Load {
     mib: u64,
     down: bool,
     direct: bool,
+    socks: bool,
     hello: Option<String>,
     name: Option<String>,
     tls: Option<Tls>,
@@ -87,6 +88,7 @@ impl Load {
             mib: 256,
             down: false,
             direct: false,
+            socks: false,
             hello: None,
             name: None,
             tls: None,
@@ -110,6 +112,7 @@ impl Load {
                 "--target" => load.target = Some(number(flag, &value()?)?),
                 "--down" => load.down = true,
                 "--direct" => load.direct = true,
+                "--socks" => load.socks = true,
                 other => return Err(format!("unknown {other}")),
             }
         }
@@ -173,11 +176,44 @@ impl Load {
         Ok(())
     }
 
+    /// The same in SOCKS5 (RFC 1928), without a password.
+    fn ask_in_socks(&self, stream: &mut Stream) -> io::Result<()> {
+        stream.write_all(&[5, 1, 0])?;
+        let mut method = [0; 2];
+        stream.read_exact(&mut method)?;
+        let target = self.target.expect("set by run");
+        let mut request = vec![5, 1, 0];
+        match (&self.name, target.ip()) {
+            (Some(name), _) => {
+                request.extend([3, u8::try_from(name.len()).unwrap_or(u8::MAX)]);
+                request.extend(name.as_bytes());
+            }
+            (None, std::net::IpAddr::V4(address)) => {
+                request.push(1);
+                request.extend(address.octets());
+            }
+            (None, std::net::IpAddr::V6(address)) => {
+                request.push(4);
+                request.extend(address.octets());
+            }
+        }
+        request.extend(target.port().to_be_bytes());
+        stream.write_all(&request)?;
+        let mut answer = [0; 10];
+        stream.read_exact(&mut answer)?;
+        match (method, answer[1]) {
+            ([5, 0], 0) => Ok(()),
+            _ => Err(io::Error::other(format!("{method:?}, then {answer:?}"))),
+        }
+    }
+
     /// Asks for a tunnel, and exchanges the hellos if there is a `--hello`.
     fn open(&self) -> io::Result<Stream> {
         let mut stream = self.connect()?;
-        if !self.direct {
-            self.ask(&mut stream)?;
+        match (self.direct, self.socks) {
+            (true, _) => {}
+            (false, true) => self.ask_in_socks(&mut stream)?,
+            (false, false) => self.ask(&mut stream)?,
         }
         if let Some(name) = &self.hello {
             stream.write_all(&client_hello(name))?;

@@ -1,4 +1,4 @@
-//! SOCKS5 with real clients: curl by a port and by a unix socket, git, netcat and ssh; with tests/long, Java and Python too.
+//! SOCKS5 with real clients: curl by a port and by a unix socket, git, netcat and ssh; with tests/long, Java, Python and Go too.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -223,4 +223,30 @@ fn python_goes_by_socks() {
     scene.closed("proxy").assert_has(&json!({"protocol": "socks5", "identity": "user:mirror"}));
     let refused = ask("evil.example.com", 443);
     assert!(refused.stderr.contains("0x02: Connection not allowed by ruleset"), "{refused:?}");
+}
+
+/// Go sends names by `socks5://` too.
+#[test]
+#[ignore = "tests/long/socks_clients runs it, with Go from PyPI"]
+fn go_goes_by_socks() {
+    let scene = Scene::new(", basic_auth: {users_file: users}", &[]);
+    let at = scene.proxy.address();
+    let ask = |proxy: String, url: &str| {
+        let program = std::env::var_os("BY_GO").expect("tests/long/clients/by_go.go, built");
+        let mut go = tool(program.to_str().expect("a path in UTF-8"), scene.user.home());
+        go.env("URL", url).env("PROXY", proxy).env("CA", scene.user.path("ca.pem"));
+        Ran::of(&mut go)
+    };
+    for scheme in ["socks5", "socks5h"] {
+        let ran = ask(format!("{scheme}://mirror:correct-horse@{at}"), &scene.url("/hello"));
+        assert_eq!((ran.code, &*ran.stdout), (Some(0), HELLO), "{scheme}: {ran:?}");
+    }
+    scene.closed("proxy").assert_has(&json!({"protocol": "socks5", "identity": "user:mirror", "sni": HOST}));
+    let refused = ask(format!("socks5://mirror:correct-horse@{at}"), "https://evil.example.com/");
+    assert!(refused.stderr.contains("connection not allowed by ruleset"), "{refused:?}");
+    let refused = ask(format!("socks5://mirror:wrong@{at}"), &scene.url("/hello"));
+    assert!(
+        refused.code == Some(1) && refused.stderr.contains("username/password authentication failed"),
+        "{refused:?}"
+    );
 }
