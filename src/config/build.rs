@@ -24,7 +24,8 @@ use super::settings::{
 };
 use super::values::Length;
 use super::{
-    identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state, transparent_lint, upstream,
+    identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state, transparent_lint,
+    upstream,
 };
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;

@@ -209,8 +209,7 @@ async fn open<'s>(
     let target = match (carried, meant.target()) {
         (Carried::Tls, original) => {
             let at = (original, meant.port);
-            let showing =
-                by_sni::shown(&mut stream, &mut held, at, &mut request, (deadline, shared));
+            let showing = by_sni::shown(&mut stream, &mut held, at, &mut request, (deadline, shared));
             Box::pin(showing).await.map(|(target, under_way)| (target, Some(under_way)))
         }
         (_, Some(original)) => Ok((original, None)),
@@ -218,10 +217,7 @@ async fn open<'s>(
     };
     match target {
         Ok((target, under_way)) => {
-            // What is in force now that the hello is there.
-            let snapshot = shared.snapshot();
-            let opened =
-                Box::pin(tunnel::establish(stream, held, target, request, snapshot, slot, shared)).await;
+            let opened = Box::pin(tunnel::establish(stream, held, target, request, slot, shared)).await;
             drop(under_way);
             opened
         }

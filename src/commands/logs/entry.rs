@@ -183,7 +183,7 @@ impl Entry<'_> {
     /// The address that a CONNECT named in whose place the name in the ClientHello decided.
     pub fn named_address(&self) -> Option<Target> {
         let is_transparent = self.protocol.is_some_and(|word| word.raw == Protocol::Transparent.as_str());
-        Target::connect(self.original?.plain()?).ok().filter(|_| !is_transparent && self.is_connect())
+        Target::connect(&self.original?.plain()?).ok().filter(|_| !is_transparent && self.is_connect())
     }
 
     /// The address and port that were dialled.

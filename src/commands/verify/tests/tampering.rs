@@ -207,14 +207,13 @@ fn lenient(how: usize, record: usize, seal: usize, lines: &mut [String], draw: &
     let beside = |line: &str, members: &str| line.replacen('{', &format!("{{{members},"), 1);
     let around = |line: &str, members: &str| {
         let text = Value::from(line);
-        let wrappings = [
+        [
             format!("{{\"log\":{text},{members},\"stream\":\"stdout\"}}"),
             format!("{{{members},\"log\":{text}}}"),
             format!("{{\"MESSAGE\":{text},{members}}}"),
             format!("{{\"log_processed\":{line},{members}}}"),
             format!("{{\"message\":{},\"a\":1}}", Value::from(format!("{{\"log\":{text},{members}}}"))),
-        ];
-        wrappings
+        ]
     };
     let said = *draw.of(&[
         "\"Decision\":\"allow\"",

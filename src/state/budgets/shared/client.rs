@@ -118,7 +118,7 @@ impl Client {
         loop {
             let settings = Arc::clone(&self.settings.borrow_and_update());
             let opened = if settings.is_needed || self.bank.is_used() {
-                self.while_down(&mut stopping, timeout(OPEN, Link::open(&settings))).await
+                self.while_down(&mut stopping, timeout(OPEN, Box::pin(Link::open(&settings)))).await
             } else {
                 self.standing.idle();
                 self.until_needed(&mut stopping).await

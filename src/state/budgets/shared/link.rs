@@ -94,7 +94,7 @@ impl Link {
                         break;
                     }
                 }
-                opening.cluster(&first(found)?).await?
+                Box::pin(opening.cluster(&first(found)?)).await?
             }
         };
         let Opening { drivers, doubts, .. } = opening;
@@ -269,13 +269,13 @@ impl Opening<'_> {
         {
             info = info.set_username(user).set_password(password);
         }
-        let Some(tls) = &self.settings.tls else { return self.speak(&info, stream).await };
+        let Some(tls) = &self.settings.tls else { return Box::pin(self.speak(&info, stream)).await };
         let name = server_name(host).ok_or_else(|| format!("no certificate can name {host}"))?;
         let handshake = TlsConnector::from(Arc::clone(tls)).connect(name, stream);
         let stream = Box::pin(handshake).await.map_err(|error| {
             format!("the TLS handshake failed: {}", sentences::of_io(&error, Holder::Server))
         })?;
-        self.speak(&info, stream).await
+        Box::pin(self.speak(&info, stream)).await
     }
 
     async fn speak<S>(
@@ -309,6 +309,10 @@ fn first<T>(asked: Vec<Result<T, String>>) -> Result<T, String> {
 }
 
 /// The first address that accepts, of those that the system knows for the host.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the operator names the store, and no client: no rule is asked"
+)]
 async fn dial(host: &Host, port: Port) -> io::Result<TcpStream> {
     let addresses: Vec<SocketAddr> = match host {
         Host::Address(address) => vec![SocketAddr::new(*address, port.get())],

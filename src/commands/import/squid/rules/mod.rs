@@ -189,6 +189,9 @@ pub(super) fn held_back(
     draft.held_back = others;
 }
 
+/// What a policy takes, and what is known of its client lists.
+type Lists = (Takes, Vec<(String, Truth)>);
+
 /// The contents of policies, one for each set of client lists.
 struct Contents<'a> {
     access: &'a Access<'a>,
@@ -196,7 +199,7 @@ struct Contents<'a> {
     index: &'a Index<'a>,
     lists: &'a HostLists,
     report: bool,
-    by_lists: BTreeMap<(Takes, Vec<(String, Truth)>), Rc<PolicyContent>>,
+    by_lists: BTreeMap<Lists, Rc<PolicyContent>>,
     /// The files that stay under `allow` and `deny`, by number, and those that deny whose lines are written into a policy.
     allowing: HashSet<usize>,
     denying: HashSet<usize>,
