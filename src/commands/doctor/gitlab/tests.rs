@@ -389,7 +389,7 @@ fn a_host_of_one_part_alone_is_examined_for_that_part() {
 }
 
 /// What Gitaly's name leads to, its address in `no_proxy`, and what is said.
-type Case = (fn() -> Lookup, Option<&'static str>, &'static str);
+type Unknown = (fn() -> Lookup, Option<&'static str>, &'static str);
 
 /// Where Gitaly is decides what belongs into `no_proxy` of its clients.
 #[test]
@@ -398,7 +398,7 @@ fn where_gitalys_address_is_not_known_its_clients_are_not_called_right() {
         move |name: &str| if name == "gitaly.example.internal" { answer() } else { usual(name) }
     };
     let failed: fn() -> Lookup = || Lookup::Failed(io::Error::other("no such name"));
-    let cases: [Case; 4] = [
+    let cases: [Unknown; 4] = [
         (failed, None, "gitaly.example.internal could not be looked up here (no such name)"),
         (
             || Lookup::Late,
