@@ -126,8 +126,7 @@ async fn what_no_connection_holds_is_taken_from_what_they_share_and_never_all_of
     assert_eq!((budget.sum(), budget.in_force()), (0, limit));
 }
 
-/// Clients that hold all that there is are told from the one that comes, at whatever limit, and beside whatever is held by nobody;
-/// also while what was ended for others has not left yet.
+/// Clients that hold all that there is are told from the one that comes, at whatever limit, and beside whatever is held by nobody.
 #[test]
 fn who_holds_much_is_known_by_it_whatever_is_left_for_connections() {
     let clock =
@@ -163,6 +162,32 @@ fn who_holds_much_is_known_by_it_whatever_is_left_for_connections() {
             Ok::<_, TestCaseError>(())
         })?;
     });
+}
+
+/// Room is made for a client that holds little and is gone by then, and those that end for it take their time.
+#[tokio::test(start_paused = true)]
+async fn who_holds_much_is_known_by_it_while_what_was_ended_has_not_left_yet() {
+    let limit: usize = 10_000_000;
+    let budget = HeldBytes::new(limit);
+    let held: Vec<(Arc<Holder>, Lease)> = (0..limit / 50_000)
+        .map(|n| newcomer(&budget, 1 + (n % 3) as u8))
+        .map(|holder| (Arc::clone(&holder), Lease::of(&holder, Kind::Body, 50_000)))
+        .collect();
+    tokio::time::advance(Duration::from_millis(SEARCH_PAUSE)).await;
+    let mut lease = Lease::new(&newcomer(&budget, 9), Kind::Body);
+    assert!(timeout(LOOK_AGAIN * 2, lease.grow(2 * SMALL)).await.is_err());
+    let left: usize = held
+        .iter()
+        .filter(|(holder, _)| holder.cancel().ending().is_none())
+        .map(|(_, lease)| lease.bytes())
+        .sum();
+    assert!(left <= limit / 4 * 3 && budget.sum() == limit, "{left} {budget:?}");
+    for search in 0..3 {
+        tokio::time::advance(Duration::from_millis(SEARCH_PAUSE)).await;
+        for attacker in 1..=3 {
+            assert!(newcomer(&budget, attacker).is_heavy(), "{attacker} at search {search}");
+        }
+    }
 }
 
 /// Connections of a client that holds little, as many as it likes, and the first one of another client.
