@@ -113,7 +113,8 @@ fn spelled(text: &str, choice: &mut Choice) -> String {
     let spelled = match choice.below(6) {
         0 => format!("{whole}.{fraction}000"),
         1 => format!("{digits}e-{places}"),
-        2 => format!("{digits}00E{}", -places - 2),
+        // No number of JSON begins with two zeros.
+        2 if digits != "0" => format!("{digits}00E{}", -places - 2),
         3 => format!("0.{digits}e{:+}", length - places),
         4 if length > 1 => format!("{}.{}e{}", &digits[..1], &digits[1..], length - places - 1),
         _ => plain.to_owned(),

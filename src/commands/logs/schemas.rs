@@ -277,6 +277,7 @@ pub(super) fn ocsf(line: &str) -> Option<Entry<'_>> {
 impl<'l> Rest<'l> {
     fn entry(&self) -> Option<Entry<'l>> {
         Some(Entry {
+            listener: text(self.listener)?,
             mode: text(self.mode)?,
             decision: text(self.decision)?,
             tunnel: text(self.tunnel)?,

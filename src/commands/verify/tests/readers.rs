@@ -137,7 +137,7 @@ fn where_nothing_is_found_no_reader_sees_another_record() {
         boot.lines.iter().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     let records: Vec<String> = boot.lines.iter().filter(|line| !is_seal(line)).cloned().collect();
     let (mut whole, mut found) = (0, 0);
-    for number in 0..4_000 {
+    for number in 0..1_500 {
         let mut lines = boot.lines.clone();
         let line = composed(&records, &mut draw, 2);
         let at = draw.below(lines.len());
@@ -172,5 +172,5 @@ fn where_nothing_is_found_no_reader_sees_another_record() {
         reader.read("a.log", log.as_bytes(), each).expect("in memory");
         assert!(seen >= records.len(), "{number}: {seen} records in {line}");
     }
-    assert!(whole > 400 && found > 400, "{whole} and {found}");
+    assert!(whole > 100 && found > 100, "{whole} and {found}");
 }
