@@ -233,15 +233,15 @@ fn every_configuration_that_is_shipped_loads() {
 #[test]
 fn every_rule_set_is_listed() {
     let rows = table(&read("docs/sets.md"), "| set | for |");
-    let told: Vec<(String, String)> = rows
+    let told: Vec<(String, String, String)> = rows
         .iter()
-        .map(|row| (row[0].trim_matches('`').to_owned(), row[2].trim_matches('`').to_owned()))
+        .map(|row| (row[0].trim_matches('`').to_owned(), row[1].clone(), row[2].trim_matches('`').to_owned()))
         .collect();
     let shipped = config::sets::names().into_iter().map(|name| {
         let newest = config::sets::versions(name).last().copied().expect("a version");
         let set = config::sets::find(name, newest).expect("it can be read");
         let parameters: Vec<&str> = set.parameters.iter().map(|parameter| parameter.key()).collect();
-        (name.to_owned(), parameters.join("` `"))
+        (name.to_owned(), set.title.to_owned(), parameters.join("` `"))
     });
     assert_eq!(told, shipped.collect::<Vec<_>>());
 }

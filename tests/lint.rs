@@ -37,6 +37,42 @@ fn every_warning_about_rules_is_reported_with_its_place() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
+/// An error hides no warning about anything else: each file above, with an error in another section, and with one in another policy.
+#[test]
+fn every_warning_is_told_beside_an_error_elsewhere() {
+    let without_numbers = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(DIRECTORY).expect("the directory is in the repository") {
+        let path = entry.expect("readable").path();
+        if path.extension().is_none_or(|extension| extension != "yaml") {
+            continue;
+        }
+        let name = path.file_name().and_then(|name| name.to_str()).expect("named in ASCII");
+        let text = std::fs::read_to_string(&path).expect("listed just now");
+        let want = std::fs::read_to_string(path.with_extension("expected")).unwrap_or_default();
+        let read = |path: &Path| std::fs::read(Path::new(DIRECTORY).join(path));
+        let told = |text: &str| {
+            let findings = config::load_bytes(name, text.as_bytes(), read).expect_err("it has an error");
+            findings.iter().map(ToString::to_string).collect::<Vec<String>>()
+        };
+        let elsewhere = told(&format!("{text}shutdown: {{delay: soon}}\n"));
+        // Whether nothing inspects is known only of a list without errors.
+        let known = |line: &&str| !line.contains("no rule inspects");
+        for line in want.lines().filter(known) {
+            assert!(elsewhere.iter().any(|told| told == line), "{name}: {line} is not in {elsewhere:#?}");
+            seen += 1;
+        }
+        let Some((before, after)) = text.split_once("policies:\n  - ") else { continue };
+        let broken = "policies:\n  - {name: broken, clients: {networks: [198.51.100.0/24]}, allow: [a..example]}\n  - ";
+        let elsewhere = told(&format!("{before}{broken}{after}"));
+        let elsewhere: Vec<String> = elsewhere.iter().map(|line| without_numbers(line)).collect();
+        for line in want.lines().filter(known).map(without_numbers) {
+            assert!(elsewhere.contains(&line), "{name}: {line} is not in {elsewhere:#?}");
+        }
+    }
+    assert!(seen >= 100, "{seen} warnings");
+}
+
 /// A warning about one entry of `requests` is where that entry says it, and not at the rule: a rule may have a thousand entries.
 #[test]
 fn no_warning_about_an_entry_is_at_its_rule() {

@@ -1,8 +1,9 @@
 //! `egressd sets`: the rule sets that are shipped, with their hosts and where these come from.
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 
 use super::{FINE, WRONG_USAGE, say};
 use crate::config::sets::{self, RuleSet};
@@ -13,10 +14,31 @@ use crate::words::quote::quoted;
 #[derive(clap::Args, Debug)]
 pub(super) struct Sets {
     /// The set to show. Left out: all are listed.
-    #[arg(value_parser = PossibleValuesParser::new(sets::names()), hide_possible_values = true)]
+    #[arg(value_parser = SetName, hide_possible_values = true)]
     name: Option<String>,
     /// Its version. Left out: the newest.
     version: Option<String>,
+}
+
+/// Any text, of which shells complete the names that there are: an unknown one is answered with what was probably meant.
+#[derive(Clone)]
+struct SetName;
+
+impl TypedValueParser for SetName {
+    type Value = String;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<String, clap::Error> {
+        StringValueParser::new().parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(sets::names().into_iter().map(PossibleValue::new)))
+    }
 }
 
 impl Sets {
@@ -25,8 +47,17 @@ impl Sets {
             say(listed());
             return FINE;
         };
+        // `NAME@VERSION`, as findings and the log name it.
+        let (name, with_it) = match name.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (&**name, None),
+        };
         let versions = sets::versions(name);
-        let wanted = self.version.as_deref().or(versions.last().copied()).unwrap_or_default();
+        let Some(newest) = versions.last().copied() else {
+            eprintln!("egressd: there is no rule set {}; {}", quoted(name), sets::did_you_mean(name));
+            return WRONG_USAGE;
+        };
+        let wanted = self.version.as_deref().or(with_it).unwrap_or(newest);
         match sets::find(name, wanted) {
             Some(set) => {
                 say(shown(&set, &versions));
@@ -146,5 +177,9 @@ mod tests {
         };
         assert_eq!(sets("npm", "1999-01").run(), WRONG_USAGE);
         assert_eq!(sets("npm", sets::versions("npm")[0]).run(), FINE);
+        assert_eq!(sets("dockerhub", "2026-11").run(), WRONG_USAGE);
+        let one = |name: &str| Sets { name: Some(name.to_owned()), version: None };
+        assert_eq!(one("npm@2026-11").run(), FINE, "as the log names it");
+        assert_eq!(one("npm@1999-01").run(), WRONG_USAGE);
     }
 }

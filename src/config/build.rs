@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::path::{Component, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ use super::settings::{
     AccessLog, Config, DiagnosticsFormat, Dns, Http, Limits, Listener, Log, LogFormat, LogLevel, LogOutput,
     OnLogFailure, Shutdown, Tunnel,
 };
+use super::tree::{self, Node};
 use super::values::Length;
 use super::{
     identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state, transparent_lint,
@@ -38,32 +40,46 @@ const DAY: Duration = Duration::from_secs(86_400);
 /// The largest count that a limit accepts: far more than file descriptors and ports allow.
 const MAX_COUNT: u64 = 10_000_000;
 
-/// The configuration that `file` means. `written` has the policies of all files. A wrong value is reported and replaced by its default; the result must then not
-/// be used. Also returns the places of the rules, from [`policies::policies`].
+/// The configuration that `file` means. `written` has the policies of all files, and `root` says where its sections end. A wrong value is
+/// reported and replaced by its default; the result must then not be used. What is said of one part because of another is said if the
+/// other has no error. Also returns the places of the rules, from [`policies::policies`].
 pub(super) fn config<'f>(
     file: &ConfigFile,
     written: &[WrittenPolicies<'f>],
+    root: Option<&Node<'_>>,
     report: &Report<'_>,
     mut files: NamedFiles<'_>,
 ) -> (Config, Places<'f>) {
     let meaning = Meaning { report };
+    let start = root.map_or(Position::START, |root| root.position);
     let proofs = listeners::proofs(&file.listeners);
     let listener_names = listeners::names(&file.listeners);
     let Read { policies, places } = policies::policies(written, proofs, &mut files);
+    // Of what a section names, such as a file of users, errors are told while it is read.
+    let section_is_fine = |from: Option<Position>, key: &str, before: usize| {
+        let within = from.is_some_and(|from| report.has_error_within(from, tree::end_of(key, root)));
+        report.errors() == before && !within && !report.is_misspelled(start, key)
+    };
+    let before = report.errors();
     let listeners = listeners::listeners(&file.listeners, report, &mut files);
+    let written_at = file.listeners.as_ref().map(|at| at.position);
+    let listeners_are_fine = section_is_fine(written_at, "listeners", before);
     identity_lint::unknown_listeners(written, listener_names.as_deref());
-    if !report.has_errors() {
-        identity_lint::lint(written, &policies, &listeners);
+    if listeners_are_fine {
+        identity_lint::lint(written, (&policies, &places.policies), &listeners);
     }
+    let before = report.errors();
     let admin = listeners::admin(&file.admin, &listeners, report);
+    let admin_is_fine = section_is_fine(file.admin.as_ref().map(|at| at.position), "admin", before);
     let upstream_proxy = upstream::proxy(&file.upstream_proxy, report, &mut files);
     if upstream_proxy.is_some() {
         upstream::tell_names_of_a_parent(written);
     }
     let certificates = upstream::certificates(&file.certificates, report, &mut files);
+    let before = report.errors();
     let inspection = inspection::inspection(&file.inspection, report, &mut files);
-    if !report.has_errors() {
-        inspection::check_rules(&policies, &places.rules, (&file.inspection, inspection.as_ref()), report);
+    if section_is_fine(file.inspection.as_ref().map(|at| at.position), "inspection", before) {
+        inspection::check_rules(&policies, &places, (&file.inspection, inspection.as_ref()), report);
     }
     let shared = shared_state::shared_state(&file.shared_state, report, &mut files);
     if !report.has_errors() {
@@ -94,7 +110,7 @@ pub(super) fn config<'f>(
         transparent_lint::lint(&listeners, &beside, report);
     }
     let listeners: Vec<Listener> = listeners.into_iter().map(|(listener, _)| listener).collect();
-    if !report.has_errors() {
+    if listeners_are_fine && admin_is_fine {
         own_address::lint(&policies, &places.rules, (&listeners, &admin), report);
     }
     let config = Config {
@@ -319,6 +335,18 @@ impl Meaning<'_> {
             self.report
                 .error(at.position, "stderr is for the diagnostics: write `stdout`, or the path of a file");
         }
+        if let (Some(at), LogOutput::File(path)) = (&file.output, &output)
+            && is_bit_bucket(path)
+        {
+            self.report.warning(
+                at.position,
+                format!(
+                    "{} keeps nothing that is written to it, so requests pass without a record: write `stdout`, or the path of a \
+                     file",
+                    quoted(&path.display().to_string())
+                ),
+            );
+        }
         let position = file.format.as_ref().map_or(Position::START, |at| at.position);
         let format = match value(&file.format).map(|text| &*text.0) {
             None | Some("json") => LogFormat::Json,
@@ -383,6 +411,21 @@ impl Meaning<'_> {
         }
         Shutdown { delay, grace_period }
     }
+}
+
+/// Whether a path names a device, which keeps nothing, and neither an open descriptor nor memory that is shared. No file is looked at: the
+/// path is that of another machine.
+fn is_bit_bucket(path: &Path) -> bool {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::Normal(part) => parts.push(part.to_str().unwrap_or_default()),
+            Component::ParentDir => _ = parts.pop(),
+            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
+        }
+    }
+    let is_kept = matches!(parts.get(1), Some(&("stdout" | "stderr" | "fd" | "shm")));
+    path.is_absolute() && parts.first() == Some(&"dev") && parts.len() > 1 && !is_kept
 }
 
 fn log(file: &LogFile) -> Log {

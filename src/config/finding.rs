@@ -28,6 +28,8 @@ pub struct Position {
 impl Position {
     /// The first character of a file: for errors about the whole file.
     pub const START: Position = Position { line: 1, column: 1 };
+    /// Behind the last one.
+    pub(super) const END: Position = Position { line: u32::MAX, column: u32::MAX };
 
     /// The same line, `characters` further to the right.
     pub fn right(self, characters: usize) -> Position {
@@ -158,6 +160,23 @@ impl<'a> Report<'a> {
     /// Whether an error in any file makes the configuration unusable.
     pub(super) fn has_errors(&self) -> bool {
         self.findings.has_errors()
+    }
+
+    /// The number of errors so far, in all files.
+    pub(super) fn errors(&self) -> usize {
+        self.findings.errors.get()
+    }
+
+    /// Whether an error of this file is at `from` or behind it, and before `until`. Where not all errors were kept, it may be.
+    pub(super) fn has_error_within(&self, from: Position, until: Position) -> bool {
+        let is_within = |finding: &Finding| {
+            let position = Position { line: finding.line, column: finding.column };
+            finding.severity == Severity::Error
+                && finding.file == self.file
+                && (from..until).contains(&position)
+        };
+        self.has_errors()
+            && (self.findings.dropped.get() > 0 || self.findings.kept.borrow().iter().any(is_within))
     }
 
     /// The file's name as findings and rules show it.

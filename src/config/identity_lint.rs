@@ -37,12 +37,21 @@ pub(super) fn unknown_listeners(written: &[WrittenPolicies<'_>], names: Option<&
 }
 
 /// Warns of every identity and endpoint that none of the listeners can learn, and of policies that no client reaches for that
-/// cause. `policies` is what `written` became, without errors.
-pub(super) fn lint(written: &[WrittenPolicies<'_>], policies: &Policies, listeners: &[(Listener, Position)]) {
+/// cause. `policies` is what `written` became; `places` says which became which. The listeners have no errors.
+pub(super) fn lint(
+    written: &[WrittenPolicies<'_>],
+    (policies, places): (&Policies, &[(usize, bool)]),
+    listeners: &[(Listener, Position)],
+) {
     let entrances: Vec<Entrance> = listeners.iter().map(|(listener, _)| listener.entrance()).collect();
     let mut seen: Vec<Rival<'_>> = Vec::new();
-    let typed = written.iter().flat_map(|file| items(file.list).map(move |typed| (typed, &file.report)));
-    for (policy, ((typed, position), report)) in policies.iter().zip(typed) {
+    let typed: Vec<_> =
+        written.iter().flat_map(|file| items(file.list).map(move |typed| (typed, &file.report))).collect();
+    for (policy, (number, are_fine)) in policies.iter().zip(places) {
+        let Some(((typed, position), report)) = typed.get(*number) else { continue };
+        if !are_fine {
+            continue;
+        }
         let (name, clients) = (quoted(policy.name()), policy.clients());
         let may_come = lint::may_come(clients, &entrances);
         let then = if may_come { String::new() } else { format!(", so the policy {name} never decides") };
@@ -57,7 +66,7 @@ pub(super) fn lint(written: &[WrittenPolicies<'_>], policies: &Policies, listene
         let told = value(&typed.clients).is_some_and(|clients| supply.lint(clients, &then, report));
         if !may_come && !told {
             report.warning(
-                position,
+                *position,
                 format!(
                     "the policy {name} never decides: {none} both proves one of its `identities` and has the \
                      `proxy_protocol` that tells its `vpc_endpoints`"
@@ -65,7 +74,7 @@ pub(super) fn lint(written: &[WrittenPolicies<'_>], policies: &Policies, listene
             );
         } else if may_come && let Some(why) = behind(&seen, policy, &entrances) {
             report.warning(
-                position,
+                *position,
                 format!("the policy {name} never decides: {why}; move it up, or remove it"),
             );
         }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::file::InspectionFile;
-use super::finding::{Place, Position, Report};
+use super::finding::{Position, Report};
 use super::keys::{HOUR, Key, duration, required};
 use super::named_files::NamedFiles;
+use super::places::Places;
 use super::secret_files::{Secret, tell_of_readers};
 use super::settings::Inspection;
 use super::typed::At;
@@ -64,15 +65,15 @@ pub(super) fn inspection(
     }
 }
 
-/// Whether the authority is there for the rules that inspect, and may sign for what they match. `places` are those of the
-/// rules in the files of policies, in the order of [`Policies::rules`].
+/// Whether the authority is there for the rules that inspect, and may sign for what they match. `places` says where
+/// the rules are.
 pub(super) fn check_rules(
     policies: &Policies,
-    places: &[Place],
+    places: &Places<'_>,
     (key, inspection): (&Key<InspectionFile>, Option<&Inspection>),
     report: &Report<'_>,
 ) {
-    let mut inline = places.iter();
+    let mut inline = places.rules.iter().zip(&places.in_error);
     let mut inspects = false;
     for rule in policies.rules() {
         // Taken for every rule: the order is all that tells whose it is.
@@ -81,17 +82,26 @@ pub(super) fn check_rules(
             continue;
         }
         inspects = true;
+        // What is wrong with its entry comes first: it may be that it inspects.
+        let is_in_error = match place {
+            Some((_, is_in_error)) => *is_in_error,
+            None => places.lists_in_error.iter().any(|list| **list == *rule.file()),
+        };
+        if is_in_error {
+            continue;
+        }
         let Some(host) = rule.host() else { continue };
         let authority = inspection.map(|inspection| inspection.minter.authority());
         if let Some(text) = wrong(&host, authority) {
             let (file, position) = match place {
-                Some(place) => (&*place.file, place.position),
+                Some((place, _)) => (&*place.file, place.position),
                 None => (rule.file(), Position { line: rule.line(), column: 1 }),
             };
             report.of(file).error(position, format!("{}: {text}", quoted(rule.text())));
         }
     }
-    if let (Some(at), false) = (key, inspects) {
+    // A rule with an error may be one that inspects.
+    if let (Some(at), false) = (key, inspects || report.has_errors()) {
         report.warning(
             at.position,
             "no rule inspects, so this authority signs nothing and its key lies here unused: give a rule `inspect: true`, or \

@@ -87,7 +87,7 @@ pub(super) fn read(
         entry(position, trimmed);
     }
     otherwise.finish();
-    if entries == 0 && !report.has_errors() {
+    if entries == 0 && !report.has_error_within(Position::START, Position::END) {
         report.warning(Position::START, format!("the file contains only comments: {}", kind.nothing()));
     }
     entries

@@ -49,15 +49,21 @@ pub fn load(path: Option<&Path>) -> Result<Loaded, Vec<Finding>> {
 pub fn load_by(path: Option<&Path>, reader: &dyn ReadFiles) -> Result<Loaded, Vec<Finding>> {
     let now = Timestamp::now();
     let Some(path) = path else {
-        return load_named(None, (DEFAULT_NAME, DEFAULT.as_bytes()), reader, now).map(|(loaded, _)| loaded);
+        return load_named(None, (DEFAULT_NAME, DEFAULT.as_bytes()), reader, now).0;
     };
     let name = path.display().to_string();
     match reader.read(path) {
         Ok(content) => {
-            let (mut loaded, reporting) = load_named(Some(path), (&name, &content), reader, now)?;
-            loaded.warnings.extend(reporting);
-            loaded.warnings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
-            Ok(loaded)
+            let (loaded, reporting) = load_named(Some(path), (&name, &content), reader, now);
+            let with = |mut findings: Vec<Finding>| {
+                findings.extend(reporting);
+                findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+                findings
+            };
+            match loaded {
+                Ok(loaded) => Ok(Loaded { warnings: with(loaded.warnings), ..loaded }),
+                Err(told) => Err(with(told)),
+            }
         }
         Err(error) => {
             let findings = Findings::default();
@@ -79,15 +85,15 @@ pub fn load_bytes(
     read_file: impl Fn(&Path) -> io::Result<Vec<u8>>,
 ) -> Result<Loaded, Vec<Finding>> {
     let reader = ByFunction(read_file);
-    load_named(Some(Path::new(name)), (name, content), &reader, Timestamp::now()).map(|(loaded, _)| loaded)
+    load_named(Some(Path::new(name)), (name, content), &reader, Timestamp::now()).0
 }
 
 /// The warnings of a valid configuration at a moment: some depend on the clock.
 #[cfg(test)]
 pub(crate) fn warnings_at(name: &str, text: &str, now: Timestamp) -> Vec<String> {
     let reader = ByFunction(|_: &Path| Err(io::ErrorKind::NotFound.into()));
-    let loaded = load_named(Some(Path::new(name)), (name, text.as_bytes()), &reader, now);
-    let warnings = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).0.warnings;
+    let (loaded, _) = load_named(Some(Path::new(name)), (name, text.as_bytes()), &reader, now);
+    let warnings = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).warnings;
     warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -103,13 +109,13 @@ pub fn load_str(
     load_bytes(name, text.as_bytes(), read_file)
 }
 
-/// What was loaded, and a warning for each policy in report mode. `now` is only for warnings.
+/// What was loaded, and a warning for each policy in report mode, also where it is refused. `now` is only for warnings.
 fn load_named(
     path: Option<&Path>,
     (name, content): (&str, &[u8]),
     reader: &dyn ReadFiles,
     now: Timestamp,
-) -> Result<(Loaded, Vec<Finding>), Vec<Finding>> {
+) -> (Result<Loaded, Vec<Finding>>, Vec<Finding>) {
     let findings = Findings::default();
     let report = findings.of(name);
     let files = NamedFiles::new(path, content, reader);
@@ -117,12 +123,11 @@ fn load_named(
     let meant = mean(content, &report, &reporting.of(name), files, now);
     let refused = findings.has_errors();
     let told = findings.finish();
-    match meant {
-        Some((config, positions)) if !refused => {
-            Ok((Loaded { config, positions, warnings: told }, reporting.finish()))
-        }
+    let loaded = match meant {
+        Some((config, positions)) if !refused => Ok(Loaded { config, positions, warnings: told }),
         _ => Err(told),
-    }
+    };
+    (loaded, reporting.finish())
 }
 
 fn mean(
@@ -152,21 +157,27 @@ fn mean(
     }
     let file = file.unwrap_or_default();
     let start = root.as_ref().map_or(Position::START, |root| root.position);
+    let before = report.errors();
     let included = include::read(&file.include, report, &mut files);
-    let mut written = vec![WrittenPolicies { list: &file.policies, report: report.clone(), file: None }];
+    let are_included = report.errors() == before;
+    let mut written = vec![WrittenPolicies {
+        list: &file.policies,
+        report: report.clone(),
+        file: None,
+        until: tree::end_of("policies", root.as_ref()),
+    }];
     written.extend(included.iter().map(|included| WrittenPolicies {
         list: &included.policies,
         report: included.report.clone(),
         file: Some(&included.path),
+        until: Position::END,
     }));
     // Where no file could be included, the error says enough.
-    if file.include.is_none() || !report.has_errors() {
+    if file.include.as_ref().is_none_or(|list| list.value.is_some() && are_included) {
         policies::tell_if_there_are_none(&written, start);
     }
-    let (config, places) = build::config(&file, &written, report, files);
-    if !report.has_errors() {
-        places::lints(&config.policies, &places, now, report);
-    }
+    let (config, places) = build::config(&file, &written, root.as_ref(), report, files);
+    places::lints(&config.policies, &places, now, report);
     policies::tell_report_mode(&written, reporting);
     Some((config, Positions::of(report.file(), root.as_ref())))
 }

@@ -29,6 +29,7 @@ mod pairs;
 mod placeholders;
 mod places;
 mod policies;
+mod policy_clients;
 mod requests;
 mod rivals;
 mod schema;

@@ -6,14 +6,14 @@
 
 use std::path::Path;
 
-use super::file::{AllowFile, AllowFilesFile, ClientsFile, ModeFile, PolicyFile};
+use super::file::{AllowFile, AllowFilesFile, ModeFile, PolicyFile};
 use super::finding::{Position, Report};
-use super::keys::{Key, List, items, networks, position_of, private_networks, required, value};
-use super::languages::network_line;
+use super::keys::{List, items, required, value};
 use super::list_file::{self, ListKind};
 use super::named_files::NamedFiles;
 use super::options::{FullSetFile, SchemeFile, private};
 use super::places::{Places, Written};
+use super::policy_clients::{clients, named, open_to_all};
 use super::requests::EntryFile;
 use super::rivals::{Candidate, Rivals};
 use super::sets::{self, SetInUse};
@@ -21,8 +21,8 @@ use super::typed::At;
 use super::values::{FilePath, Line};
 use crate::rules::lint::Proofs;
 use crate::rules::{
-    ClientFile, ClientMatch, FileId, MAX_RULES as MAX_NETWORKS, Mode, OptionsId, Origin, Policies,
-    PolicyBuilder, RuleOptions, RuleText, Scheme, Schemes, lint,
+    ClientMatch, FileId, Mode, OptionsId, Origin, Policies, PolicyBuilder, RuleOptions, RuleText, Scheme,
+    Schemes,
 };
 use crate::words::quote::quoted;
 
@@ -33,6 +33,8 @@ pub(super) struct WrittenPolicies<'f> {
     pub(super) report: Report<'f>,
     /// The file; None: the configuration itself.
     pub(super) file: Option<&'f Path>,
+    /// Where something else begins behind them.
+    pub(super) until: Position,
 }
 
 /// What was read of the policies.
@@ -52,20 +54,23 @@ pub(super) fn policies<'f>(
     let mut rivals = Rivals::new(proofs);
     let mut policies = Vec::new();
     let mut found = Places::default();
-    let all = written
-        .iter()
-        .enumerate()
-        .flat_map(|(number, file)| value(file.list).into_iter().flatten().map(move |at| (number, file, at)));
-    for (number, WrittenPolicies { report, file, .. }, at) in all {
+    let mut typed = 0..;
+    let all = written.iter().enumerate().flat_map(|(number, file)| {
+        let list = value(file.list).map(Vec::as_slice).unwrap_or_default();
+        let ends = list.iter().skip(1).map(|next| next.position).chain([file.until]);
+        list.iter().zip(ends).map(move |(at, until)| (number, file, at, until))
+    });
+    for (number, WrittenPolicies { report, file, .. }, at, until) in all {
         files.now_in(*file);
         let Some(file) = &at.value else { continue };
+        let typed = typed.next().unwrap_or_default();
         let Some(name) = required(report, &file.name, at.position, "name", "name: gitaly") else {
             // A policy without a name is not used, but its rules are still checked.
-            read_policy("", file, at.position, report, files);
+            read_policy("", file, (at.position, until), report, files);
             continue;
         };
         let text = name.value.as_ref().map_or("", |label| &label.0);
-        let (builder, clients, mut inside) = read_policy(text, file, at.position, report, files);
+        let (builder, clients, mut inside) = read_policy(text, file, (at.position, until), report, files);
         let candidate = Candidate {
             file: number,
             name: text,
@@ -84,6 +89,12 @@ pub(super) fn policies<'f>(
                     .requests
                     .extend(inside.requests.into_iter().map(|list| Written { policy: number, ..list }));
                 found.rules.append(&mut inside.rules);
+                found.in_error.append(&mut inside.in_error);
+                found.lists_in_error.append(&mut inside.lists_in_error);
+                let are_fine = file.clients.as_ref().is_none_or(|clients| {
+                    !report.has_error_within(clients.position, next_key(file, clients.position, until))
+                });
+                found.policies.push((typed, are_fine && !report.is_misspelled(at.position, "clients")));
                 found.sets.append(&mut inside.sets);
             }
             Err(error) => report.error(at.position, error.to_string()),
@@ -129,13 +140,44 @@ pub(super) fn tell_report_mode(written: &[WrittenPolicies<'_>], report: &Report<
     }
 }
 
+/// Where the next key of the policy begins behind `from`; at the latest, the policy ends at `until`.
+fn next_key(file: &PolicyFile, from: Position, until: Position) -> Position {
+    let at = [
+        file.clients.as_ref().map(|at| at.position),
+        file.mode.as_ref().map(|at| at.position),
+        file.private.as_ref().map(|at| at.position),
+        file.addresses_by_sni.as_ref().map(|at| at.position),
+        file.allow.as_ref().map(|at| at.position),
+        file.allow_files.as_ref().map(|at| at.position),
+        file.deny.as_ref().map(|at| at.position),
+        file.deny_files.as_ref().map(|at| at.position),
+    ];
+    at.into_iter().flatten().filter(|at| *at > from).min().unwrap_or(until)
+}
+
+/// The items of a list that are valid, each with where it begins and where the next one does.
+fn spans<'f, T>(
+    list: &'f List<T>,
+    file: &PolicyFile,
+    until: Position,
+) -> impl Iterator<Item = (&'f T, Span)> {
+    let end = list.as_ref().map_or(until, |at| next_key(file, at.position, until));
+    let all = value(list).map(Vec::as_slice).unwrap_or_default();
+    let ends = all.iter().skip(1).map(|next| next.position).chain([end]);
+    all.iter().zip(ends).filter_map(|(at, end)| Some((at.value.as_ref()?, (at.position, end))))
+}
+
+/// From here, and up to there.
+type Span = (Position, Position);
+
 fn read_policy<'f>(
     name: &str,
     file: &'f PolicyFile,
-    around: Position,
+    (around, until): Span,
     report: &Report<'_>,
     files: &mut NamedFiles<'_>,
 ) -> (PolicyBuilder, ClientMatch, Places<'f>) {
+    let before = report.errors();
     let clients = clients(&file.clients, report, files);
     let mode = match value(&file.mode) {
         None | Some(ModeFile::Enforce) => Mode::Enforce,
@@ -151,9 +193,14 @@ fn read_policy<'f>(
     let plain = reading.builder.options(RuleOptions::default());
     // After the policy's own rules, so that these come first where both match a host.
     let mut sets = Vec::new();
-    for (allow, position) in items(&file.allow) {
+    let mut lists: Vec<Box<str>> = Vec::new();
+    for (allow, span) in spans(&file.allow, file, until) {
+        let (position, _) = span;
         match allow {
-            AllowFile::Set(set) => sets.push((set, position)),
+            AllowFile::Set(set) => {
+                sets.push((set, span));
+                continue;
+            }
             AllowFile::Rule(rule) => {
                 reading.allow(rule, inline, plain, Schemes::HTTPS);
             }
@@ -176,14 +223,17 @@ fn read_policy<'f>(
                 }
             }
         }
+        reading.note(span);
     }
-    for (set, position) in sets {
-        reading.set(set, position, files);
+    for (set, span) in sets {
+        reading.set(set, span.0, files);
+        reading.note(span);
     }
-    for (allow_file, position) in items(&file.allow_files) {
-        match allow_file {
+    for (allow_file, span) in spans(&file.allow_files, file, until) {
+        let position = span.0;
+        let list = match allow_file {
             AllowFilesFile::File(path) => {
-                reading.allow_file(path, (plain, &RuleOptions::default()), Schemes::HTTPS, files);
+                reading.allow_file(path, (plain, &RuleOptions::default()), Schemes::HTTPS, files)
             }
             AllowFilesFile::Full(full) => {
                 let path = required(report, &full.file, position, "file", "file: allowlist.txt");
@@ -191,11 +241,13 @@ fn read_policy<'f>(
                 full.check(schemes, report);
                 let given = full.options(schemes, report, files);
                 let options = reading.options(given.clone(), full.requests());
-                if let Some(path) = path {
-                    reading.allow_file(path, (options, &given), schemes, files);
-                }
+                path.and_then(|path| reading.allow_file(path, (options, &given), schemes, files))
             }
+        };
+        if report.has_error_within(span.0, span.1) {
+            reading.found.lists_in_error.extend(list.clone());
         }
+        lists.extend(list);
     }
     for at in value(&file.deny).into_iter().flatten() {
         reading.deny(at, inline);
@@ -203,7 +255,20 @@ fn read_policy<'f>(
     for at in value(&file.deny_files).into_iter().flatten() {
         reading.deny_file(at, files);
     }
-    if reading.rules == 0 && !report.has_errors() {
+    reading.note((around, around));
+    let opens_unknown = report.is_misspelled(around, "private")
+        || file
+            .private
+            .as_ref()
+            .is_some_and(|list| report.has_error_within(list.position, next_key(file, list.position, until)));
+    if opens_unknown {
+        // What a rule opens follows from it.
+        reading.found.in_error.fill(true);
+        reading.found.lists_in_error.extend(lists);
+    }
+    // In report mode it lets out everything, which is told.
+    let is_fine = report.errors() == before && !report.has_error_within(around, until);
+    if reading.rules == 0 && mode == Mode::Enforce && is_fine {
         report
             .warning(around, format!("the policy {} allows nothing: it denies every request", quoted(name)));
     }
@@ -221,6 +286,12 @@ struct Reading<'r, 'f> {
 }
 
 impl<'f> Reading<'_, 'f> {
+    /// Notes for the rules that an entry brought whether there is an error in it.
+    fn note(&mut self, (from, until): Span) {
+        let is_in_error = self.report.has_error_within(from, until);
+        self.found.in_error.resize(self.found.rules.len(), is_in_error);
+    }
+
     /// Options, and where their `requests` are written.
     fn options(&mut self, options: RuleOptions, requests: &'f List<EntryFile>) -> OptionsId {
         let options = self.builder.options(options);
@@ -316,15 +387,15 @@ impl<'f> Reading<'_, 'f> {
         }
     }
 
-    /// Reads every line of an allow file. `left_out` is what a line without a scheme means.
+    /// Reads every line of an allow file, and returns its name. `left_out` is what a line without a scheme means.
     fn allow_file(
         &mut self,
         at: &At<FilePath>,
         (options, given): (OptionsId, &RuleOptions),
         left_out: Schemes,
         files: &mut NamedFiles<'_>,
-    ) {
-        let Some((content, report)) = named(at, files, self.report) else { return };
+    ) -> Option<Box<str>> {
+        let (content, report) = named(at, files, self.report)?;
         let file = self.builder.file(report.file());
         let builder = &mut self.builder;
         self.rules += rules(&content, ListKind::Allow, &report, |rule, line, text| {
@@ -335,6 +406,7 @@ impl<'f> Reading<'_, 'f> {
             let origin = Origin { file, line, inline: false, text };
             builder.allow(rule, schemes, origin, options).map_err(|error| error.to_string())
         });
+        Some(report.file().into())
     }
 
     /// Reads every line of a deny file.
@@ -347,17 +419,6 @@ impl<'f> Reading<'_, 'f> {
             builder.deny(rule, origin).map_err(|error| error.to_string())
         });
     }
-}
-
-/// The content of a file that is named here, with the report for it.
-fn named<'r>(
-    at: &At<FilePath>,
-    files: &mut NamedFiles<'_>,
-    report: &Report<'r>,
-) -> Option<(Vec<u8>, Report<'r>)> {
-    let name = at.value.as_ref().map(|path| &*path.0)?;
-    let content = files.read(name, at.position, report)?;
-    Some((content, report.of(&files.path(name).display().to_string())))
 }
 
 /// Parses every line of a file of rules, and hands it to `add` with its line number and its text. Returns how many
@@ -380,86 +441,6 @@ fn rules(
             report.error(position, format!("{}: {error}", quoted(text)));
         }
     })
-}
-
-fn clients(key: &Key<ClientsFile>, report: &Report<'_>, files: &mut NamedFiles<'_>) -> ClientMatch {
-    let left_out = ClientsFile::default();
-    let file = value(key).unwrap_or(&left_out);
-    not_empty("networks", &file.networks, report);
-    not_empty("networks_files", &file.networks_files, report);
-    not_empty("identities", &file.identities, report);
-    not_empty("vpc_endpoints", &file.vpc_endpoints, report);
-    not_empty("listeners", &file.listeners, report);
-    let mut clients = ClientMatch {
-        networks: match (networks(&file.networks), &file.networks_files) {
-            (Some(networks), _) => networks,
-            (None, Some(_)) => Vec::new(),
-            (None, None) => private_networks(),
-        },
-        files: Vec::new(),
-        identities: items(&file.identities).map(|(identity, _)| identity.0.clone()).collect(),
-        vpc_endpoints: items(&file.vpc_endpoints).map(|(endpoint, _)| endpoint.0.clone()).collect(),
-        listeners: items(&file.listeners).map(|(listener, _)| listener.0.clone()).collect(),
-    };
-    for at in value(&file.networks_files).into_iter().flatten() {
-        networks_file(&mut clients, at, report, files);
-    }
-    clients
-}
-
-/// Reads every line of a file of networks.
-fn networks_file(
-    clients: &mut ClientMatch,
-    at: &At<FilePath>,
-    report: &Report<'_>,
-    files: &mut NamedFiles<'_>,
-) {
-    let Some((content, report)) = named(at, files, report) else { return };
-    let before = clients.networks.len();
-    list_file::read(&content, ListKind::Networks, &report, |position, text| match network_line(text) {
-        Ok(_) if clients.networks.len() == MAX_NETWORKS => report.error(
-            position,
-            format!("more than {MAX_NETWORKS} networks in one policy: move some to another policy"),
-        ),
-        Ok(network) => clients.networks.push(network),
-        Err(error) => report.error(position, error),
-    });
-    let networks = clients.networks.len() - before;
-    clients.files.push(ClientFile { path: report.file().into(), networks });
-}
-
-/// Warns of a policy in report mode for anybody: it is an open proxy, which lets out every host.
-fn open_to_all(clients: &ClientMatch, file: Option<&ClientsFile>, around: Position, report: &Report<'_>) {
-    let Some(open) = lint::open_to_strangers(&clients.networks) else { return };
-    let written = file.and_then(|file| position_of(&file.networks, &open));
-    let listed = file.and_then(|file| file.networks.as_ref().map(|at| at.position));
-    let in_files = file.and_then(|file| file.networks_files.as_ref().map(|at| at.position));
-    let whose = if open.prefix_len() == 0 { "is every address" } else { "has addresses of anybody" };
-    let ClientMatch { identities, vpc_endpoints, listeners, .. } = clients;
-    let proven = match identities.is_empty() && vpc_endpoints.is_empty() && listeners.is_empty() {
-        true => "",
-        false => " that the policy is for",
-    };
-    report.warning(
-        written.or(listed).or(in_files).unwrap_or(around),
-        format!(
-            "{open} {whose}, and in report mode any client there{proven} gets out to every host: this is an open proxy; write the \
-             networks of your clients, or `mode: enforce`"
-        ),
-    );
-}
-
-/// An empty list would match no client if it is read strictly, and every client if it is read as "not set": egressd
-/// does not guess.
-fn not_empty<T>(name: &str, list: &List<T>, report: &Report<'_>) {
-    if let Some(at) = list
-        && at.value.as_ref().is_some_and(Vec::is_empty)
-    {
-        report.error(
-            at.position,
-            format!("`{name}` is empty and matches no client: write at least one, or remove the key"),
-        );
-    }
 }
 
 fn schemes(list: &List<SchemeFile>, report: &Report<'_>) -> Schemes {

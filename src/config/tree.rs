@@ -87,6 +87,14 @@ pub(super) fn parse<'i>(text: &'i str, report: &Report<'_>) -> Option<Node<'i>> 
     }
 }
 
+/// Where the next key of the file begins behind the value of `key`.
+pub(super) fn end_of(key: &str, root: Option<&Node<'_>>) -> Position {
+    let Some(Kind::Map(entries)) = root.map(|root| &root.kind) else { return Position::END };
+    let is_key = |(node, _): &(Node<'_>, Node<'_>)| matches!(&node.kind, Kind::Plain(text) | Kind::Quoted { text, .. } if text == key);
+    let mut behind = entries.iter().skip_while(|entry| !is_key(entry)).skip(1);
+    behind.next().map_or(Position::END, |(key, _)| key.position)
+}
+
 struct Tree<'i, 'r> {
     source: &'i str,
     events: Parser<'i, StrInput<'i>>,

@@ -97,7 +97,7 @@ fn is_network(text: &str) -> bool {
 fn pattern(text: &str) -> Option<Pasted> {
     let example = match text.strip_prefix("*.").or_else(|| text.strip_prefix('.')) {
         Some(name) => format!("www.{name}"),
-        None if text.contains('*') => text.to_owned(),
+        None if text.contains('*') && text.contains('.') => text.to_owned(),
         None => return None,
     };
     Place::parse(&example.replace('*', "a")).map(Pasted::Pattern)

@@ -38,6 +38,52 @@ fn doubtful_configurations_load_with_warnings() {
     }
 }
 
+#[test]
+fn a_policy_in_report_mode_is_not_said_to_deny() {
+    for policy in ["", ", allow: []", ", deny: [a.example]", ", deny_files: [listed.txt]"] {
+        let text = format!("policies: [{{name: p, mode: report{policy}}}]\n");
+        let loaded = config::load_str("c.yaml", &text, |_| Ok(b"a.example\n".to_vec()));
+        let told = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).warnings;
+        assert!(told.is_empty(), "{text}: {told:?}");
+        let enforced = text.replace("report", "enforce");
+        let loaded = config::load_str("c.yaml", &enforced, |_| Ok(b"a.example\n".to_vec()));
+        let told = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).warnings;
+        assert!(told.len() == 1 && told[0].text.contains("denies every request"), "{enforced}: {told:?}");
+    }
+}
+
+#[test]
+fn a_log_that_nothing_keeps_is_told() {
+    for (output, is_kept) in [
+        ("/dev/null", false),
+        ("//dev/./null", false),
+        ("/var/log/../../dev/null", false),
+        ("/dev/zero", false),
+        ("/dev/full", false),
+        ("/dev/urandom", false),
+        ("/dev/tty1", false),
+        ("/dev/pts/0", false),
+        ("/dev/stdout", true),
+        ("/dev/fd/1", true),
+        ("/dev/shm/access.log", true),
+        ("/proc/self/fd/1", true),
+        ("/var/log/egressd/null", true),
+        ("dev/null", true),
+        ("stdout", true),
+    ] {
+        let text = format!("policies: [{{name: p, allow: [a.example]}}]\naccess_log: {{output: {output}}}\n");
+        let loaded = config::load_str("/etc/egressd/c.yaml", &text, |_| Ok(Vec::new()));
+        let told = loaded.unwrap_or_else(|findings| panic!("{findings:?}")).warnings;
+        let told: Vec<String> = told.iter().map(ToString::to_string).collect();
+        let want = "c.yaml:2:22: warning: `";
+        assert_eq!(told.is_empty(), is_kept, "{output}: {told:?}");
+        assert!(
+            is_kept || (told[0].contains(want) && told[0].contains("keeps nothing")),
+            "{output}: {told:?}"
+        );
+    }
+}
+
 /// A listener with every way of identifying a client, and the files that it names.
 fn who(policies: &str) -> Result<config::Loaded, Vec<Finding>> {
     let mut params = rcgen::CertificateParams::new(vec!["proxy.corp".to_owned()]).expect("a name");

@@ -10,5 +10,6 @@ mod shipped;
 #[cfg(test)]
 mod tests;
 
+pub use self::named::did_you_mean;
 pub(super) use self::named::{SetInUse, named, tell_old};
 pub use self::shipped::{Parameter, RuleSet, SetRule, find, names, versions};

@@ -30,11 +30,20 @@ pub(in super::super) fn named(
     let name = &*at.value.as_ref()?.0;
     let known = versions(name);
     let Some(newest) = known.last() else {
-        let help = match nearest(name, &names()) {
-            Some(meant) => format!("did you mean {meant}?"),
-            None => "`egressd sets` lists those that are shipped".to_owned(),
+        // As findings and `rule_source` name a set, and as people name a version elsewhere.
+        let text = match name.split_once(['@', ':', '/', '=', ' ']) {
+            Some((set, version)) if !versions(set).is_empty() => {
+                let known = versions(set);
+                let version = known.iter().find(|known| **known == version.trim()).or(known.last());
+                format!(
+                    "{} names the version, too, which has a key of its own: write `set: {set}` and `version: {}`",
+                    quoted(name),
+                    version.copied().unwrap_or_default()
+                )
+            }
+            _ => format!("there is no rule set {}; {}", quoted(name), did_you_mean(name)),
         };
-        report.error(at.position, format!("there is no rule set {}; {help}", quoted(name)));
+        report.error(at.position, text);
         return None;
     };
     let set = match &entry.version {
@@ -73,6 +82,52 @@ pub(in super::super) fn named(
     });
     let rules = rules.collect();
     Some((set, rules))
+}
+
+/// Words for a service by which its set is not called: its tool, its language, or its owner.
+const OTHER_WORDS: &[(&str, &[&str])] = &[
+    ("apt", &["debian", "ubuntu"]),
+    ("bundler", &["rubygems"]),
+    ("cargo", &["crates"]),
+    ("crates.io", &["crates"]),
+    ("docker", &["docker-hub"]),
+    ("docker.io", &["docker-hub"]),
+    ("gem", &["rubygems"]),
+    ("github.com", &["github-git"]),
+    ("gitlab.com", &["gitlab-com"]),
+    ("golang", &["go-modules"]),
+    ("gradle", &["maven-central"]),
+    ("java", &["maven-central"]),
+    ("node", &["npm"]),
+    ("pip", &["pypi"]),
+    ("python", &["pypi"]),
+    ("quay.io", &["quay"]),
+    ("ruby", &["rubygems"]),
+    ("rust", &["crates"]),
+    ("yarn", &["npm"]),
+];
+
+/// The sets that `word` probably means.
+fn meant(word: &str) -> Vec<&'static str> {
+    let names = names();
+    let word = word.trim().to_lowercase().replace(['_', ' '], "-");
+    if let Some((_, sets)) = OTHER_WORDS.iter().find(|(known, _)| *known == word) {
+        return sets.to_vec();
+    }
+    if let Some(near) = nearest(&word, &names) {
+        return vec![near];
+    }
+    // A part of the name: `codecommit`, `github`, `aws`.
+    let has = |name: &&str| name.split('-').any(|part| part == word);
+    names.into_iter().filter(has).collect()
+}
+
+/// `did you mean npm?`, or where the sets are listed.
+pub fn did_you_mean(word: &str) -> String {
+    match meant(word).as_slice() {
+        [] => "`egressd sets` lists those that are shipped".to_owned(),
+        sets => format!("did you mean {}?", sets.join(" or ")),
+    }
 }
 
 /// The values of the parameters, which are of a grammar without dots and wildcards: they choose a host and widen nothing.
@@ -140,5 +195,36 @@ pub(in super::super) fn tell_old(sets: &[SetInUse], now: Timestamp, report: &Rep
             place.position,
             format!("the set `{}` is of {}, which is more than a year old: {newer}", set.id(), set.date),
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_one_finds_the_set() {
+        for (word, want) in [
+            ("dockerhub", "docker-hub"),
+            ("Docker Hub", "docker-hub"),
+            ("docker_hub", "docker-hub"),
+            ("codecommit", "aws-codecommit"),
+            ("github", "github-git"),
+            ("gitlab", "gitlab-com or gitlab-duo"),
+            ("aws", "aws-codecommit or aws-ecr or aws-sts"),
+            ("ecr", "aws-ecr"),
+            ("nmp", ""),
+            ("npmm", "npm"),
+            ("maven", "maven-central"),
+            ("pip", "pypi"),
+            ("apt", "debian or ubuntu"),
+            ("nothing-like-it", ""),
+        ] {
+            assert_eq!(meant(word).join(" or "), want, "{word}");
+        }
+        let known = names();
+        let others = OTHER_WORDS.iter().flat_map(|(_, sets)| *sets);
+        assert!(others.into_iter().all(|set| known.contains(set)), "each is shipped");
+        assert!(OTHER_WORDS.iter().all(|(word, _)| !known.contains(word)));
     }
 }

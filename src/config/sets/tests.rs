@@ -202,6 +202,21 @@ fn a_wrong_entry_says_what_to_write() {
             "c.yaml:4:15: error: there is no rule set `nothing-like-it`; `egressd sets` lists",
         ),
         (
+            "set: npm@2026-11".to_owned(),
+            "c.yaml:4:15: error: `npm@2026-11` names the version, too, which has a key of its own: write `set: npm` and \
+             `version: 2026-11`",
+        ),
+        (
+            "set: 'for-tests:2024-01', version: 2025-06".to_owned(),
+            "c.yaml:4:15: error: `for-tests:2024-01` names the version, too, which has a key of its own: write `set: \
+             for-tests` and `version: 2024-01`",
+        ),
+        (
+            "set: for-tests/9".to_owned(),
+            "c.yaml:4:15: error: `for-tests/9` names the version, too, which has a key of its own: write `set: for-tests` \
+             and `version: 2025-06`",
+        ),
+        (
             "set: for-tests".to_owned(),
             "c.yaml:4:9: error: `version` is missing: write `version: 2025-06`, the newest of the set `for-tests`",
         ),

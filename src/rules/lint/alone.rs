@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::super::address::{all_prohibited, prohibited};
 use super::super::no_proxy::{self, NoProxy, no_proxy};
-use super::super::offer::{PLAIN_HTTP, clear_at_first, to_open};
+use super::super::offer::{PLAIN_HTTP, clear_at_first, tls_at_first, to_open};
 use super::super::options::RuleOptions;
 use super::super::rule::{Ports, Scheme, Schemes};
 use super::super::store::Kind;
@@ -144,6 +144,12 @@ pub(super) enum Doubt<'a> {
     NetworkNotOpened(IpNet, &'static str),
     /// Something else than TLS speaks first on these ports.
     OtherProtocol { host: &'a str, ports: Ports, protocol: &'static str },
+    /// Plain HTTP on ports where TLS comes first.
+    HttpForTls { host: &'a str, ports: Ports },
+    /// Plain HTTP on ports where something else is usual.
+    HttpForOther { host: &'a str, ports: Ports, protocol: &'static str },
+    /// A tunnel that nobody looks into, on ports where TLS comes first and would show the server name.
+    TcpForTls { host: &'a str, ports: Ports },
     /// The host stands for every host.
     Opens(&'static str, What),
 }
@@ -188,18 +194,35 @@ fn closed<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     })
 }
 
-/// Whether it is an `https` rule for a port where something else speaks.
+/// Whether its scheme says another protocol than its ports.
 pub(super) fn other_protocol<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
-    let only_https = rule.schemes.iter().eq([Scheme::Https]);
-    let ports = rule.ports.filter(|_| only_https)?;
+    let ports = rule.ports?;
+    let mut schemes = rule.schemes.iter();
+    let (Some(scheme), None) = (schemes.next(), schemes.next()) else { return None };
     // A range is meant for many protocols, unless all of it is of this kind.
-    let mut all = (ports.low.get()..=ports.high.get()).map(|port| Port::new(port).and_then(clear_at_first));
-    let protocol = all.next()??;
-    all.all(|protocol| protocol.is_some()).then_some(Doubt::OtherProtocol {
-        host: rule.host,
-        ports,
-        protocol,
-    })
+    let all = || (ports.low.get()..=ports.high.get()).map(Port::new);
+    let is_tls = || all().all(|port| port.is_some_and(tls_at_first));
+    let clear = || {
+        let mut all = all().map(|port| port.and_then(clear_at_first));
+        let first = all.next()??;
+        all.all(|protocol| protocol.is_some()).then_some(first)
+    };
+    let host = rule.host;
+    match scheme {
+        Scheme::Https => clear().map(|protocol| Doubt::OtherProtocol { host, ports, protocol }),
+        Scheme::Http if is_tls() => Some(Doubt::HttpForTls { host, ports }),
+        Scheme::Http if PLAIN_HTTP.contains(&ports.low.get()) => None,
+        Scheme::Http => clear().map(|protocol| Doubt::HttpForOther { host, ports, protocol }),
+        // TLS to an address shows a name that an `https` rule would not accept; and SSH on 443 is what some hosts are for.
+        Scheme::Tcp if rule.kind == Kind::Address || rule.host.contains("ssh") => None,
+        Scheme::Tcp => is_tls().then_some(Doubt::TcpForTls { host, ports }),
+    }
+}
+
+/// `:8443`, and nothing for the scheme's own port.
+fn port_of(scheme: Scheme, ports: Ports) -> String {
+    let own = scheme.default_port().map(Ports::from);
+    if own == Some(ports) { String::new() } else { format!(":{ports}") }
 }
 
 /// What the rule opens beside its host.
@@ -258,6 +281,24 @@ impl fmt::Display for Doubt<'_> {
                     write!(f, ", which begins in cleartext: write `tcp://{host}:{ports}`")
                 }
             }
+            Doubt::HttpForTls { host, ports } => write!(
+                f,
+                "sends plain HTTP to port {}, where a server wants TLS from the first byte: write `https://{host}{}`",
+                ports.low,
+                port_of(Scheme::Https, *ports)
+            ),
+            Doubt::HttpForOther { host, ports, protocol } => write!(
+                f,
+                "sends plain HTTP to port {}, which is {protocol} nearly everywhere: write `tcp://{host}:{ports}`",
+                ports.low
+            ),
+            Doubt::TcpForTls { host, ports } => write!(
+                f,
+                "looks at nothing that passes, and port {} is for TLS nearly everywhere, whose server name can be checked: write \
+                 `https://{host}{}`",
+                ports.low,
+                port_of(Scheme::Https, *ports)
+            ),
             Doubt::Opens(found, What::Resolver) => write!(
                 f,
                 "opens {found}, which answers DNS for any name: data can leave in the questions, and it hands out the \

@@ -61,7 +61,7 @@ pub enum LintKind {
     Outlived,
     /// The rule is for addresses that it does not open, or that no rule opens.
     NeverWorks,
-    /// An `https` rule for a port where something else than TLS speaks first.
+    /// A rule whose scheme is another protocol than the one that is usual on its port.
     OtherProtocol,
     /// A host that stands for every host: a public resolver, the outer name of Encrypted ClientHello.
     OpensEverything,
@@ -120,7 +120,7 @@ impl LintKind {
             LintKind::Expired => "that have expired",
             LintKind::Outlived => "that expire while a wider one still allows the same",
             LintKind::NeverWorks => "for addresses that they do not open",
-            LintKind::OtherProtocol => "for TLS on ports of other protocols",
+            LintKind::OtherProtocol => "whose scheme is not that of their port",
             LintKind::OpensEverything => "for hosts that stand for every host",
             LintKind::Unseen => "beside one that looks at requests to the same host",
             LintKind::Beside => "that look at requests, beside one that does not",

@@ -193,7 +193,7 @@ const MISSING: &[Case] = &[
         |host| host.set("gitaly", "HTTPS_PROXY", "http://squid.example.internal:3128"),
         "gitaly",
         &[
-            ": HTTPS_PROXY leads to http://squid.example.internal:3128",
+            "HTTPS_PROXY leads to http://squid.example.internal:3128",
             "'https_proxy' => 'http://egressd.example.internal:3128', 'HTTPS_PROXY' => 'http://egressd.example.internal:3128'",
         ],
     ),
