@@ -129,11 +129,9 @@ fn edit(key: &str) -> Option<(String, String, Opens)> {
             YES,
         ),
         // Another name alone opens nothing.
-        "policies[].name" => keys(
-            "policies: [{name: p, allow: [a.example]}]",
-            "policies: [{name: q, allow: [a.example]}]",
-            NO,
-        ),
+        "policies[].name" => {
+            keys("policies: [{name: p, allow: [a.example]}]", "policies: [{name: q, allow: [a.example]}]", NO)
+        }
         "policies[].clients.networks" => policy(
             "clients: {networks: [10.0.0.0/16]}, allow: [a.example]",
             "clients: {networks: [10.0.0.0/8]}, allow: [a.example]",
