@@ -165,7 +165,7 @@ fn another_name_alone_opens_nothing() {
     );
     assert_eq!(
         diff(old, &old.replace("name: a", "name: gitaly").replace(", deny: [x.example]", "")),
-        ["~ gitaly: noted: the policy: name a → gitaly", "- wider: gitaly: gone: deny `x.example` (old:2)",]
+        ["~ gitaly: noted: the policy: name a → gitaly", "- wider: a: gone: deny `x.example` (old:2)",]
     );
     // For other clients, or with other rules, it is another policy.
     for edited in
