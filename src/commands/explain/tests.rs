@@ -275,13 +275,13 @@ policies:
         ("git.example", "203.0.113.7:22", "proxy", "git.example:22", Some(Reason::PortNotAllowed)),
         ("evil.example", "203.0.113.7:443", "proxy", "evil.example:443", Some(Reason::HostNotAllowed)),
         // A rule or a `deny` names the address.
-        ("git.example", "203.0.113.9:22", "proxy", "203.0.113.9:22", None),
+        ("git.example", "203.0.113.9:22", "proxy", "203.0.113.9:22", Some(Reason::AddressProhibited)),
         ("git.example", "203.0.113.66:443", "proxy", "203.0.113.66:443", Some(Reason::HostDenied)),
         // Redirected: the name decides whatever the address is.
         ("git.example", "203.0.113.66:443", "led", "git.example:443", None),
         ("https://git.example", "[2001:db8::1]:8443", "led", "git.example:8443", None),
         ("http://web.example", "203.0.113.66:80", "led", "web.example:80", None),
-        ("tcp://ignored.example:22", "203.0.113.9:22", "led", "203.0.113.9:22", None),
+        ("tcp://ignored.example:22", "203.0.113.9:22", "led", "203.0.113.9:22", Some(Reason::AddressProhibited)),
         ("tcp://ignored.example:22", "203.0.113.8:22", "led", "203.0.113.8:22", Some(Reason::HostNotAllowed)),
     ];
     for (target, original, listener, decided, reason) in rows {
