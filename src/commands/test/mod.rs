@@ -226,7 +226,7 @@ cases:
         assert_eq!(
             told,
             [
-                "`a.example`: expected allow, got deny port_not_allowed by policy p: `a.example` allows port 443, not 22",
+                "`a.example`: expected allow, got deny port_not_allowed by policy p: port 22: `a.example` allows 443",
                 "`http://a.example`: a plain request to a proxy names its host itself: leave the original address out",
                 "`a.example`: the listener `a` does not speak transparent: write `mode: transparent` there",
             ]
