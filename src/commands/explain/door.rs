@@ -6,6 +6,7 @@
 use crate::config::Listener;
 use crate::words::client::{Client, Protocol};
 use crate::words::outcome::Reason;
+use crate::words::quote::quoted;
 
 /// Why no listener would decide a request of a client.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,37 @@ pub fn unproven(listeners: &[Listener], client: &Client, protocol: Option<Protoc
         first = first.or(Some(why));
     }
     first
+}
+
+/// That one of the listeners, or the one of this name, speaks a protocol.
+///
+/// # Errors
+/// None does: one line.
+pub fn spoken_by(protocol: Protocol, name: Option<&str>, listeners: &[Listener]) -> Result<(), String> {
+    let asked = |listener: &&Listener| name.is_none_or(|name| *listener.name == *name);
+    match listeners.iter().filter(asked).any(|listener| listener.protocols.has(protocol)) {
+        true => Ok(()),
+        false => {
+            let who = name
+                .map_or("no listener".to_owned(), |name| format!("the listener {} does not", quoted(name)));
+            let speaks = if name.is_some() { "speak" } else { "speaks" };
+            let word = protocol.as_str();
+            let write = match protocol {
+                Protocol::Http | Protocol::Socks5 => "`protocols: [http, socks5]`",
+                Protocol::Transparent => "`mode: transparent`",
+            };
+            Err(format!("{who} {speaks} {word}: write {write} there"))
+        }
+    }
+}
+
+/// Whether a client that comes by the listener of this name does not know of the proxy. `protocol`: what it speaks, if that is said.
+pub fn is_transparent(protocol: Option<Protocol>, name: Option<&str>, listeners: &[Listener]) -> bool {
+    let by_name = |listener: &&Listener| name == Some(&*listener.name);
+    match protocol {
+        Some(protocol) => protocol == Protocol::Transparent,
+        None => listeners.iter().find(by_name).is_some_and(|listener| listener.protocols.transparent),
+    }
 }
 
 fn unproven_at(listener: &Listener, client: &Client) -> Option<Unproven> {

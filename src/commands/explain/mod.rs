@@ -10,7 +10,7 @@ mod asked;
 mod door;
 mod recognised;
 
-pub use self::door::{Unproven, unproven};
+pub use self::door::{Unproven, is_transparent, spoken_by, unproven};
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -28,7 +28,7 @@ use crate::rules::{
     on_the_way,
 };
 use crate::session::refuse::reply;
-use crate::words::client::{Client, Protocol};
+use crate::words::client::Client;
 use crate::words::outcome::{Class, Decision, Reason};
 use crate::words::quote::quoted;
 use crate::words::target::{Host, Method, Name, Target};
@@ -62,37 +62,6 @@ pub fn listener_named(name: &str, listeners: &[Listener]) -> Result<Arc<str>, St
             let names: Vec<String> = listeners.iter().map(|listener| quoted(&listener.name)).collect();
             Err(format!("no listener is called {}: write one of {}", quoted(name), names.join(", ")))
         }
-    }
-}
-
-/// That one of the listeners, or the one of this name, speaks a protocol.
-///
-/// # Errors
-/// None does: one line.
-pub fn spoken_by(protocol: Protocol, name: Option<&str>, listeners: &[Listener]) -> Result<(), String> {
-    let asked = |listener: &&Listener| name.is_none_or(|name| *listener.name == *name);
-    match listeners.iter().filter(asked).any(|listener| listener.protocols.has(protocol)) {
-        true => Ok(()),
-        false => {
-            let who = name
-                .map_or("no listener".to_owned(), |name| format!("the listener {} does not", quoted(name)));
-            let speaks = if name.is_some() { "speak" } else { "speaks" };
-            let word = protocol.as_str();
-            let write = match protocol {
-                Protocol::Http | Protocol::Socks5 => "`protocols: [http, socks5]`",
-                Protocol::Transparent => "`mode: transparent`",
-            };
-            Err(format!("{who} {speaks} {word}: write {write} there"))
-        }
-    }
-}
-
-/// Whether a client that comes by the listener of this name does not know of the proxy. `protocol`: what it speaks, if that is said.
-pub fn is_transparent(protocol: Option<Protocol>, name: Option<&str>, listeners: &[Listener]) -> bool {
-    let by_name = |listener: &&Listener| name == Some(&*listener.name);
-    match protocol {
-        Some(protocol) => protocol == Protocol::Transparent,
-        None => listeners.iter().find(by_name).is_some_and(|listener| listener.protocols.transparent),
     }
 }
 
