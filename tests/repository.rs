@@ -199,6 +199,8 @@ fn every_configuration_that_is_shipped_passes_check_where_it_lies() {
             ("ca/authority.crt", include_str!("lint/files/authority-free.crt")),
             ("ca/authority.key", include_str!("lint/files/authority.key")),
             ("push.cred", "gitlab-mirror-at-456247553902:s3cret\n"),
+            ("store/valkey.cred", "egressd:s3cret\n"),
+            ("store/ca.crt", &certificate),
         ] {
             let path = copy.path().join(name);
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("made");

@@ -18,8 +18,7 @@ use super::values::{
 
 /// Configuration of egressd, a forward proxy that allows only the listed targets.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(title = "egressd configuration", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(title = "egressd configuration", deny_unknown_fields))]
 pub(super) struct ConfigFile {
     /// Where clients connect. Left out: one on 0.0.0.0:3128.
     pub(super) listeners: List<ListenerFile>,
@@ -64,8 +63,7 @@ pub(super) struct IncludedFile {
 
 /// A port on which clients connect.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Listener", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Listener", deny_unknown_fields))]
 pub(super) struct ListenerFile {
     /// The name in logs and metrics. Left out: the address.
     pub(super) name: Key<Label>,
@@ -112,8 +110,7 @@ pub(super) enum ListenerModeFile {
 
 /// Which peers may send a PROXY header.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "ProxyProtocol", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "ProxyProtocol", deny_unknown_fields))]
 pub(super) struct ProxyProtocolFile {
     /// Peers in these networks must send a PROXY header; connections from other peers are closed.
     #[cfg_attr(test, schemars(required))]
@@ -122,8 +119,7 @@ pub(super) struct ProxyProtocolFile {
 
 /// TLS between client and proxy.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Tls", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Tls", deny_unknown_fields))]
 pub(super) struct TlsFile {
     /// PEM file: the certificate and its chain.
     #[cfg_attr(test, schemars(required))]
@@ -141,8 +137,7 @@ pub(super) struct TlsFile {
 
 /// Passwords of clients.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "BasicAuth", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "BasicAuth", deny_unknown_fields))]
 pub(super) struct BasicAuthFile {
     /// htpasswd file with bcrypt or argon2 hashes.
     #[cfg_attr(test, schemars(required))]
@@ -151,8 +146,7 @@ pub(super) struct BasicAuthFile {
 
 /// The admin listener.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Admin", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Admin", deny_unknown_fields))]
 pub(super) struct AdminFile {
     /// Left out: 0.0.0.0:9180.
     pub(super) address: Key<Socket>,
@@ -168,8 +162,7 @@ pub(super) struct AdminFile {
 
 /// One policy.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Policy", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Policy", deny_unknown_fields))]
 pub(super) struct PolicyFile {
     /// The name in logs and metrics; unique.
     #[cfg_attr(test, schemars(required))]
@@ -196,8 +189,7 @@ pub(super) struct PolicyFile {
 
 /// Which clients a policy is for.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Clients", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Clients", deny_unknown_fields))]
 pub(super) struct ClientsFile {
     /// Left out, without `networks_files` too: loopback, RFC 1918, 100.64.0.0/10, fc00::/7.
     pub(super) networks: List<Network>,
@@ -251,8 +243,7 @@ pub(super) enum AllowFilesFile {
 
 /// How names are looked up.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Dns", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Dns", deny_unknown_fields))]
 pub(super) struct DnsFile {
     /// Address, or address:port. Left out: the servers in /etc/resolv.conf.
     pub(super) servers: List<Server>,
@@ -264,8 +255,7 @@ pub(super) struct DnsFile {
 
 /// A parent proxy.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "UpstreamProxy", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "UpstreamProxy", deny_unknown_fields))]
 pub(super) struct UpstreamProxyFile {
     /// http://host:port or https://host:port.
     #[cfg_attr(test, schemars(required))]
@@ -280,8 +270,7 @@ pub(super) struct UpstreamProxyFile {
 
 /// Which certificate authorities are trusted.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Certificates", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Certificates", deny_unknown_fields))]
 pub(super) struct CertificatesFile {
     /// `system`, or a PEM file. Left out: system.
     pub(super) roots: Key<FilePath>,
@@ -289,8 +278,7 @@ pub(super) struct CertificatesFile {
 
 /// The authority that signs what clients of inspected tunnels see.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Inspection", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Inspection", deny_unknown_fields))]
 pub(super) struct InspectionFile {
     /// PEM file: the certificate that signs, then what is to be sent with it. `egressd ca new` makes one.
     #[cfg_attr(test, schemars(required))]
@@ -304,8 +292,7 @@ pub(super) struct InspectionFile {
 
 /// Deadlines of tunnels.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Tunnel", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Tunnel", deny_unknown_fields))]
 pub(super) struct TunnelFile {
     /// Left out: 10s.
     pub(super) connect_timeout: Key<Length>,
@@ -322,8 +309,7 @@ pub(super) struct TunnelFile {
 
 /// How much clients may use.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Limits", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Limits", deny_unknown_fields))]
 pub(super) struct LimitsFile {
     /// Open tunnels and exchanges of all clients. Left out: 10000. Lowered if the open-file limit is too low.
     #[cfg_attr(test, schemars(range(min = 1, max = 10_000_000)))]
@@ -351,8 +337,7 @@ pub(super) struct LimitsFile {
 
 /// A store in which all replicas count upload budgets together.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "SharedState", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "SharedState", deny_unknown_fields))]
 pub(super) struct SharedStateFile {
     /// `redis://HOST:PORT/DATABASE`, `redis+cluster://HOST:PORT,HOST:PORT` or `redis+sentinel://HOST:PORT,HOST:PORT/MASTER/DATABASE`;
     /// with TLS `rediss` in place of `redis`.
@@ -383,8 +368,7 @@ pub(super) enum OnStoreFailureFile {
 
 /// Plain HTTP only.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Http", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Http", deny_unknown_fields))]
 pub(super) struct HttpFile {
     /// Headers that are removed from every request. Left out: User-Agent and Referer.
     pub(super) remove_request_headers: List<Header>,
@@ -398,8 +382,7 @@ pub(super) struct HttpFile {
 
 /// The record of every request.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "AccessLog", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "AccessLog", deny_unknown_fields))]
 pub(super) struct AccessLogFile {
     /// `stdout`, or a file. Left out: stdout.
     pub(super) output: Key<FilePath>,
@@ -416,8 +399,7 @@ pub(super) struct AccessLogFile {
 
 /// How the access log is sealed.
 #[derive(Debug, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Seal", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Seal", deny_unknown_fields))]
 pub(super) struct SealFile {
     /// The private key, in a PEM file: `egressd seal new` makes it.
     #[cfg_attr(test, schemars(required))]
@@ -428,8 +410,7 @@ pub(super) struct SealFile {
 
 /// A copy of the records for an OpenTelemetry collector.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Otlp", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Otlp", deny_unknown_fields))]
 pub(super) struct OtlpFile {
     /// http://host:port or https://host:port; `/v1/logs` is appended. Left out: as OTEL_EXPORTER_OTLP_ENDPOINT says.
     pub(super) endpoint: Key<Collector>,
@@ -451,8 +432,7 @@ pub(super) enum OnFailureFile {
 
 /// Diagnostics on stderr.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Log", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Log", deny_unknown_fields))]
 pub(super) struct LogFile {
     /// Left out: info.
     pub(super) level: Key<LevelFile>,
@@ -492,8 +472,7 @@ pub(super) enum FormatFile {
 
 /// What egressd does on SIGTERM.
 #[derive(Debug, Default, Deserialize)]
-#[cfg_attr(test, derive(JsonSchema))]
-#[cfg_attr(test, schemars(rename = "Shutdown", deny_unknown_fields))]
+#[cfg_attr(test, derive(JsonSchema), schemars(rename = "Shutdown", deny_unknown_fields))]
 pub(super) struct ShutdownFile {
     /// How long to keep accepting, while a load balancer still sends connections. Left out: 0s.
     pub(super) delay: Key<Length>,

@@ -11,12 +11,34 @@ pub fn schema() -> Value {
 
 #[cfg(test)]
 mod tests {
-    use schemars::Schema;
+    use std::borrow::Cow;
+
     use schemars::generate::SchemaSettings;
     use schemars::transform::RecursiveTransform;
+    use schemars::{JsonSchema, Schema, SchemaGenerator};
 
     use super::super::file::ConfigFile;
+    use super::super::typed::At;
     use super::*;
+
+    /// A person who writes the file does not see the position.
+    impl<T: JsonSchema> JsonSchema for At<T> {
+        fn inline_schema() -> bool {
+            T::inline_schema()
+        }
+
+        fn schema_name() -> Cow<'static, str> {
+            T::schema_name()
+        }
+
+        fn schema_id() -> Cow<'static, str> {
+            T::schema_id()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            T::json_schema(generator)
+        }
+    }
 
     fn of_the_types() -> Value {
         let generator = SchemaSettings::draft2020_12()

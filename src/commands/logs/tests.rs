@@ -477,7 +477,7 @@ fn a_record_says_the_same_in_every_spelling() {
     let spelled = || {
         let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(64));
         let all = (any_record(), any::<u64>());
-        runner.run(&all, |(made, seed)| {
+        let ran = runner.run(&all, |(made, seed)| {
             for write in [AS_JSON, AS_ECS, AS_OCSF] {
                 let line = made.with(|record| written(record, write));
                 let line = String::from_utf8(line).expect("ASCII");
@@ -487,7 +487,8 @@ fn a_record_says_the_same_in_every_spelling() {
                 prop_assert_eq!(got, Some(want), "{}", other);
             }
             Ok(())
-        })
+        });
+        ran.map_err(|error| error.to_string())
     };
     let thread = std::thread::Builder::new().stack_size(64 << 20).spawn(spelled).expect("a thread");
     thread.join().expect("no panic").unwrap();

@@ -7,14 +7,10 @@
 
 mod wrong;
 
-#[cfg(test)]
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-#[cfg(test)]
-use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{self, DeserializeSeed, Deserializer, IntoDeserializer, Visitor};
 use serde::{Deserialize, forward_to_deserialize_any};
 
@@ -78,26 +74,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for At<T> {
         }
 
         deserializer.deserialize_tuple_struct(AT, 4, AtVisitor(PhantomData))
-    }
-}
-
-/// A person who writes the file does not see the position.
-#[cfg(test)]
-impl<T: JsonSchema> JsonSchema for At<T> {
-    fn inline_schema() -> bool {
-        T::inline_schema()
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        T::schema_name()
-    }
-
-    fn schema_id() -> Cow<'static, str> {
-        T::schema_id()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        T::json_schema(generator)
     }
 }
 

@@ -71,7 +71,7 @@ fn tamper(how: usize, boot: &Written, lines: &mut Vec<String>, other: &Written, 
             let line = lines[at].clone();
             lines.truncate(at);
             lines.push(line[..draw.below(line.len())].to_owned());
-            ("truncated", if at == 0 { vec![] } else { vec![Cut] }, vec![])
+            ("truncated", if at == 0 { vec![] } else { vec![Cut] }, vec![Inserted])
         }
         2 => {
             lines.remove(record);
