@@ -2,7 +2,7 @@
 //!
 //! An account has one key in the store, with what each replica has leased in each sixtieth of the window; one [`script`] does all that is done
 //! to it, at once and on the server's clock. A replica leases bytes in blocks ([`crate::transport::purse`]) and tells what became of
-//! them. [`client`] asks for all accounts over one connection for each server ([`link`]). It notices within [`client::LOOK`] that the server was
+//! them. [`client`] asks for all accounts over one connection for each server ([`link`]). It notices within two seconds that the server was
 //! started again or is another, which is a new epoch, and tells everything that was used within the window, because the server may
 //! have lost it. In the first [`script::SETTLE`] of an epoch the script grants nothing, so that every replica has told by then.
 //!
