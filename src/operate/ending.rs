@@ -47,7 +47,7 @@ pub(super) async fn drain(
     signals: &mut Receiver<Signal>,
     shared: &Shared,
     sockets: Sockets,
-    accepting: Vec<JoinHandle<()>>,
+    mut accepting: Vec<JoinHandle<()>>,
     manager: &Manager,
 ) {
     let settings = shared.current.load().shutdown.clone();
@@ -58,7 +58,7 @@ pub(super) async fn drain(
         tracing::info!("shutting down: accepting for {} more", spoken(settings.delay));
     }
     tokio::select! {
-        () = patiently(shared, sockets, &settings, manager) => {}
+        () = patiently(shared, (sockets, &mut accepting), &settings, manager) => {}
         () = terminated_again(signals, shared) => tracing::warn!("second request to shut down: ending at once"),
     }
     shared.drain.end();
@@ -87,11 +87,16 @@ pub(super) async fn drain(
     }
 }
 
-async fn patiently(shared: &Shared, sockets: Sockets, settings: &Shutdown, manager: &Manager) {
+async fn patiently(
+    shared: &Shared,
+    (sockets, accepting): (Sockets, &mut Vec<JoinHandle<()>>),
+    settings: &Shutdown,
+    manager: &Manager,
+) {
     let Shutdown { delay, grace_period } = *settings;
     tokio::time::sleep(delay).await;
     if sockets == Sockets::Passed {
-        hand_over(shared).await;
+        hand_over(shared, accepting).await;
     }
     let said = match shared.live.tunnels() {
         0 => "draining: no open tunnels".to_owned(),
@@ -108,9 +113,14 @@ async fn patiently(shared: &Shared, sockets: Sockets, settings: &Shutdown, manag
 }
 
 /// Accepts no more, and lets each connection that was accepted send its request: it is served like any other.
-async fn hand_over(shared: &Shared) {
+async fn hand_over(shared: &Shared, accepting: &mut Vec<JoinHandle<()>>) {
     shared.drain.hand_over();
     let asked = async {
+        // One that was accepted just now is no connection's task before the listener has ended.
+        while let Some(listener) = accepting.last_mut() {
+            let _ = listener.await;
+            accepting.pop();
+        }
         // A tunnel has sent it.
         while shared.drain.connections().len() > shared.live.tunnels() {
             tokio::time::sleep(SWEEP).await;

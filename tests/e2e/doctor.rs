@@ -172,7 +172,7 @@ fn a_missing_proxy_is_reported_with_what_to_check() {
     assert_eq!((ran.code, ran.stdout.lines().count()), (Some(1), 1), "{ran:?}");
     assert!(line(&ran, "reach").contains("nothing listens there"), "{ran:?}");
     for (via, words) in [
-        ("proxy:3128", "http://PROXY:PORT"),
+        ("proxy:3128", "has no scheme: write http://proxy:3128"),
         ("http://a:b@p:1", "--credentials-file"),
         ("ftp://p:1", "http://, https:// or socks5h://"),
         ("socks5://p:1", "write socks5h://"),

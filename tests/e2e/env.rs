@@ -159,7 +159,7 @@ fn without_a_url_it_prints_the_configured_listener_and_the_root() {
     );
     assert!(!ran.stdout.contains("SSL_CERT_FILE"), "{ran:?}");
     for (more, words) in [
-        (&["--via", "proxy:3128"][..], "http://PROXY:PORT"),
+        (&["--via", "proxy:3128"][..], "has no scheme: write http://proxy:3128"),
         (&["--via", "http://a:b@p:1"], "--credentials-file"),
         (&["--no-proxy", "*"], "every host"),
         (&["--inspection-root", "a\nb"], "--inspection-root"),

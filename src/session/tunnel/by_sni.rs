@@ -57,12 +57,15 @@ impl From<Target> for Named {
     }
 }
 
-/// Whether the name decides for this target: in which mode.
-pub(super) fn applies(target: &Target, request: &Request<'_>, snapshot: &Snapshot) -> Option<Mode> {
+/// Whether the name decides for this target.
+pub(super) fn applies(target: &Target, request: &Request<'_>, snapshot: &Snapshot) -> bool {
     // A client that speaks to its target has sent its hello already.
-    if !matches!(request.answer(), Answer::Http | Answer::Socks5) {
-        return None;
-    }
+    let is_told = matches!(request.answer(), Answer::Http | Answer::Socks5);
+    is_told && mode(target, request, snapshot).is_some()
+}
+
+/// In which mode the name decides for this target, if it does.
+fn mode(target: &Target, request: &Request<'_>, snapshot: &Snapshot) -> Option<Mode> {
     snapshot.config.policies.judges_by_name(target, request.client(), Timestamp::now())
 }
 
@@ -77,7 +80,7 @@ pub(super) async fn named(
 ) -> Result<Named, Unnamed> {
     let read = hello(client, early, request, shared).await;
     // A reload may have come while the client took its time.
-    let Some(mode) = applies(&target, request, &shared.snapshot()) else {
+    let Some(mode) = mode(&target, request, &shared.snapshot()) else {
         return match read {
             Err(Unnamed::Refused(refused, _)) if refused.reason.relaxed_by_report() => Ok(target.into()),
             Ok(_) => Ok(target.into()),

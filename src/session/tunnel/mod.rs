@@ -127,7 +127,7 @@ pub(crate) async fn establish<'s>(
 ) -> Option<Established<'s>> {
     let holder = Arc::clone(early.lease.holder());
     let mut named = Named::from(target);
-    if by_sni::applies(&named.target, &request, &shared.snapshot()).is_some() {
+    if by_sni::applies(&named.target, &request, &shared.snapshot()) {
         let naming = by_sni::named(&mut client, &mut early, named.target, &mut request, shared);
         named = match Box::pin(naming).await {
             Ok(named) => named,

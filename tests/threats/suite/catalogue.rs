@@ -165,7 +165,7 @@ pub const ROWS: &[Row] = &[
     own(
         67,
         "upload of much data",
-        "`upload_limit` and `upload_budget`, to the byte",
+        "`upload_limit` and `upload_budget`, to the byte; of all replicas together with `shared_state`, and where its store does not answer, nothing that has a budget and no lease passes",
         "Squid and tinyproxy have no such limit for tunnels",
     ),
     row(68, "log injection", "every value is escaped JSON"),
@@ -280,13 +280,13 @@ pub const ROWS: &[Row] = &[
     own(
         92,
         "the path of a unix socket: a stale one, another process's, a file or a link in its place, another put there while egressd runs",
-        "replaces a stale socket alone; removes its own alone; never a moment with wider permissions",
+        "replaces a stale socket alone, and one that is closed to its own user too; removes its own alone; never a moment with wider permissions for others",
         "the deployment listens on a port",
     ),
     own(
         93,
         "CONNECT to an address under `addresses_by_sni`: forged server name, none, another protocol, a name that leads inside",
-        "the name decides, egressd looks it up itself and dials its own answer, never the address that was written",
+        "the name decides, by what is in force once the hello is there; egressd looks it up itself and dials its own answer, never the address that was written",
         "they judge an address as an address",
     ),
     own(
