@@ -233,9 +233,9 @@ fn a_store_that_hangs_is_missed_and_counts_on_afterwards() {
     assert!(!is_up(&deny));
     store.signal(Signal::CONT);
     up(&deny);
-    // What it was asked before it hung, it does now.
-    let refusal = until("all of the budget to be used", || Some(asks()).filter(|reply| reply.status != 200));
-    assert_eq!((refusal.status, refusal.reason()), (403, Some("upload_budget")));
+    // What it was asked before it hung, it does now. On a busy machine it may be missed once more meanwhile.
+    let refusal = until("all of the budget to be used", || Some(asks()).filter(|reply| reply.status == 403));
+    assert_eq!(refusal.reason(), Some("upload_budget"));
     let arrived = sink.arrived();
     assert!((200_000..=300_000).contains(&arrived), "{arrived}");
 }
