@@ -50,8 +50,14 @@ fn in_time<T>(done: io::Result<T>) -> io::Result<T> {
 
 impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.socket.set_read_timeout(Some(self.left()?))?;
-        in_time(self.socket.read(buffer))
+        // A signal interrupts a read that has a deadline, and is no answer.
+        loop {
+            self.socket.set_read_timeout(Some(self.left()?))?;
+            match self.socket.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                read => return in_time(read),
+            }
+        }
     }
 }
 
