@@ -1,6 +1,8 @@
 //! `shared_state`: replicas behind HAProxy that share one upload budget in a real Redis, with everything that can happen to either of them
 //! meanwhile. Together they never send more than the budget.
 
+#![allow(clippy::disallowed_methods, reason = "a test dials its own listeners")]
+
 mod load;
 #[path = "../../../src/state/budgets/shared/model.rs"]
 mod model;
