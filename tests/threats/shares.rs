@@ -154,7 +154,7 @@ fn t77_where_every_place_has_a_client_the_next_is_told_so_and_a_larger_table_hel
     drop(open);
 }
 
-/// As many clients as there are places, and more: without tunnels, they keep nobody out, and what they sent counts for whoever comes.
+/// As many clients as there are places, and more: without tunnels, they keep nobody out, and what they sent counts for each client that comes.
 #[test]
 fn t77_a_fleet_of_clients_keeps_no_other_client_out_and_nobody_sends_more_than_its_budget() {
     let origin = Origin::echo();

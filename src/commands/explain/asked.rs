@@ -142,26 +142,17 @@ impl AskedTarget {
         if authority.contains('@') {
             return Err(TargetError::UserInfo.into());
         }
-        if scheme == Some(Scheme::Http) {
-            let target = Target::http(authority)?;
-            return Ok(AskedTarget {
-                target,
-                scheme,
-                path,
-                query,
-                method: None,
-                git: None,
-                account: None,
-                original: None,
-            });
-        }
-        let (host, port) = split_port(authority)?;
-        let port = match port {
-            Some(port) => Port::parse(port)?,
-            None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
-            None => Port::HTTPS,
+        let target = if scheme == Some(Scheme::Http) {
+            Target::http(authority)?
+        } else {
+            let (host, port) = split_port(authority)?;
+            let port = match port {
+                Some(port) => Port::parse(port)?,
+                None if scheme == Some(Scheme::Tcp) => return Err(AskedError::TcpPort),
+                None => Port::HTTPS,
+            };
+            Target { method: Method::Connect, host: Host::parse(host)?, port }
         };
-        let target = Target { method: Method::Connect, host: Host::parse(host)?, port };
         Ok(AskedTarget {
             target,
             scheme,

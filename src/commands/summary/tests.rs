@@ -39,7 +39,7 @@ fn each_request_counts_once_and_bytes_where_it_ended() {
     assert_eq!(summary.reasons.get("host_not_allowed"), Some(&2));
 }
 
-/// What `doctor` is refused, it asked to be refused. What passes counts, whoever sends it: any client may send that User-Agent.
+/// What `doctor` is refused, it asked to be refused. What passes counts, from any client: each may send that User-Agent.
 #[test]
 fn what_doctor_asked_for_is_no_refusal_and_hides_nothing_that_passed() {
     let line = |event: &str, target: &str, agent: &str| {

@@ -19,7 +19,7 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Whether a list is true of whoever comes by it. None: the list is about something else.
+    /// Whether a list is true of every client that comes by it. None: the list is about something else.
     pub(super) fn is_in(&self, test: &AclTest) -> Option<Truth> {
         let AclTest::Door { names, ports } = test else { return None };
         if names.contains(&self.name) {

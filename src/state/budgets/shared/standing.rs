@@ -1,4 +1,4 @@
-//! How it stands with the store, for the metric, the status page and whoever reads stderr.
+//! How it stands with the store, for the metric, the status page and stderr.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
