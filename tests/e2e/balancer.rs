@@ -4,6 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,6 +15,22 @@ use crate::git_server::{GitServer, HELLO};
 use crate::support::{Authority, DEADLINE, Egressd, Record, directory, own_loopback, read, until, write};
 use crate::tool::{Daemon, Ran, isolate};
 use crate::who::{curl, hello, start};
+
+/// HAProxy with this configuration in `directory`, once it accepts at `address`.
+pub(crate) fn haproxy(directory: &Path, configuration: &str, address: SocketAddr) -> Daemon {
+    let file = directory.join("haproxy.cfg");
+    write(&file, configuration);
+    let mut haproxy = Command::new("haproxy");
+    haproxy.args(["-db", "-f"]).arg(&file);
+    isolate(&mut haproxy, directory);
+    haproxy.stderr(std::fs::File::create(directory.join("haproxy.log")).expect("a file"));
+    let mut haproxy = Daemon::start(&mut haproxy);
+    until("HAProxy to accept", || {
+        haproxy.assert_alive();
+        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
+    });
+    haproxy
+}
 
 /// HAProxy in front of egressd, like an NLB: it sends `send` to the listener with every connection and with its health
 /// checks. One check connects to the listener by TCP, one asks the admin listener by HTTP. A third goes to a witness.
@@ -32,7 +49,6 @@ impl Balancer {
         drop(free);
         let witness = TcpListener::bind((own_loopback(), 0)).expect("a free port");
         let directory = directory();
-        let file = directory.path().join("haproxy.cfg");
         // `check-send-proxy` uses the version that `send` names.
         let server = |to: SocketAddr, more: &str| {
             format!(" server egressd {to} {send} check check-send-proxy inter 50ms {more}\n")
@@ -47,16 +63,7 @@ impl Balancer {
                 + &server(proxy.address(), &format!("port {}", proxy.admin().port())),
             format!("backend seen\n{asks}") + &server(witness.local_addr().expect("bound"), ""),
         ];
-        write(&file, text.concat());
-        let mut haproxy = Command::new("haproxy");
-        haproxy.args(["-db", "-f"]).arg(&file);
-        isolate(&mut haproxy, directory.path());
-        haproxy.stderr(std::fs::File::create(directory.path().join("haproxy.log")).expect("a file"));
-        let mut haproxy = Daemon::start(&mut haproxy);
-        until("HAProxy to accept", || {
-            haproxy.assert_alive();
-            TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
-        });
+        let haproxy = haproxy(directory.path(), &text.concat(), address);
         Balancer { address, witness, _haproxy: haproxy, directory }
     }
 

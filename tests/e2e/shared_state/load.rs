@@ -2,7 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -10,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::support::{Egressd, directory, until, write};
-use crate::tool::{Daemon, isolate};
+use crate::balancer::haproxy;
+use crate::support::{Egressd, directory, until};
+use crate::tool::Daemon;
 
 /// Clients at once.
 const CLIENTS: usize = 200;
@@ -139,7 +139,6 @@ fn balancer(replicas: &[Egressd]) -> (Daemon, SocketAddr, TempDir) {
     let address = free.local_addr().expect("bound");
     drop(free);
     let directory = directory();
-    let file = directory.path().join("haproxy.cfg");
     let mut text = format!(
         "global\n maxconn 4000\ndefaults\n mode tcp\n option redispatch\n retries 3\n timeout connect 5s\n timeout client 200s\n \
          timeout server 200s\nlisten proxy\n bind {address}\n balance roundrobin\n"
@@ -147,15 +146,6 @@ fn balancer(replicas: &[Egressd]) -> (Daemon, SocketAddr, TempDir) {
     for (number, replica) in replicas.iter().enumerate() {
         text += &format!(" server r{number} {} check inter 200ms fall 1\n", replica.address());
     }
-    write(&file, text);
-    let mut haproxy = Command::new("haproxy");
-    haproxy.args(["-db", "-f"]).arg(&file);
-    isolate(&mut haproxy, directory.path());
-    haproxy.stderr(std::fs::File::create(directory.path().join("haproxy.log")).expect("a file"));
-    let mut haproxy = Daemon::start(&mut haproxy);
-    until("HAProxy to accept", || {
-        haproxy.assert_alive();
-        TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()
-    });
+    let haproxy = haproxy(directory.path(), &text, address);
     (haproxy, address, directory)
 }
