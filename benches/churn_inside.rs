@@ -11,6 +11,9 @@
 //! request that no entry allows, by the target's close, or by its reset in the middle of an answer. Every request has a path of its
 //! own.
 //!
+//! The proxy remembers refusals for its page, up to a number of bytes, and each request that is refused here is one that it has not seen
+//! before. So at first more are refused than it keeps: that it fills what it may fill would look like a leak.
+//!
 //! After a tenth of the time, and at the end, all tunnels are closed, and the proxy's descriptors and memory are read once they no
 //! longer change. What the first tenth allocated and kept (pools, caches, the allocator's arenas) is not a leak; what came later is. At
 //! last the access log is read. The status is 1 if more descriptors are open than before, if the memory grew by more than a tenth since, if
@@ -46,6 +49,8 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 const PAUSE: Duration = Duration::from_secs(4);
 /// How long one tunnel may take; far more than it ever needs.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// More kinds of refusals than the proxy keeps.
+const REFUSALS: usize = 20_000;
 /// Most bytes of one body.
 const MOST: u64 = 100_000;
 
@@ -188,6 +193,7 @@ impl Churn {
         });
         let all = Duration::from_secs_f64(self.minutes * 60.0);
         let begin = Held::at_rest(self.pid, PATIENCE).await?;
+        self.refused().await?;
         self.phase(all / 10).await?;
         let warm = Held::at_rest(self.pid, PATIENCE).await?;
         self.phase(all - all / 10).await?;
@@ -209,6 +215,30 @@ impl Churn {
         );
         let flat = end.descriptors <= warm.descriptors && end.kib <= warm.kib + warm.kib / 10;
         Ok(failed == 0 && wrong == 0 && flat)
+    }
+
+    /// Asks for so many names that no rule lists that the proxy cannot remember all of them.
+    async fn refused(&self) -> io::Result<()> {
+        for number in 0..REFUSALS {
+            let mut stream = self.connect().await?;
+            let authority = format!("{number}.refused.test:443");
+            let ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+            stream.write_all(ask.as_bytes()).await?;
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).await?;
+            if !reply.starts_with("HTTP/1.1 403 ") {
+                return Err(io::Error::other(reply));
+            }
+        }
+        Ok(())
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the client, and what it connects to is the proxy"
+        )]
+        TcpStream::connect(self.proxy).await
     }
 
     /// Opens and ends tunnels for this long, and ends with none open.
@@ -243,11 +273,7 @@ impl Churn {
 
     /// One tunnel from its opening to its end.
     async fn tunnel(&self, end: End, until: Instant) -> io::Result<()> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "this is the client, and what it connects to is the proxy"
-        )]
-        let mut stream = TcpStream::connect(self.proxy).await?;
+        let mut stream = self.connect().await?;
         let name = self.names[below(self.names.len() as u64) as usize].as_str();
         let authority = format!("{name}:{}", self.target.port());
         let ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
