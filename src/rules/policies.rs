@@ -18,12 +18,17 @@ use crate::words::target::{Host, Method, Target};
 #[derive(Debug, Default)]
 pub struct Policies {
     policies: Vec<Policy>,
+    /// Asked for each plain request: whether an entry of any rule has `git` or `aws`.
+    recognises: bool,
 }
 
 impl Policies {
     /// The first policy that matches a client decides. The caller must make sure that their names are unique.
     pub fn new(policies: Vec<Policy>) -> Self {
-        Policies { policies }
+        let options = policies.iter().flat_map(|policy| &policy.options);
+        let mut requests = options.filter_map(|options| options.given.requests.as_ref());
+        let recognises = requests.any(|requests| requests.asks_git() || requests.asks_aws());
+        Policies { policies, recognises }
     }
 
     /// The only decision, used for serving, `explain`, `test`, `diff` and for deciding again on open tunnels. It has no
@@ -123,6 +128,11 @@ impl Policies {
     pub fn inspects(&self) -> bool {
         let mut options = self.policies.iter().flat_map(|policy| &policy.options);
         options.any(|options| options.given.inspect)
+    }
+
+    /// Whether any rule asks what a request is to Git or AWS: only then is there anything to read of one before it is decided.
+    pub fn recognises(&self) -> bool {
+        self.recognises
     }
 
     /// Whether any rule has a budget of uploads.

@@ -65,13 +65,18 @@ pub(crate) fn decide(
     }
 }
 
-/// What the rule for the target says about requests: it tells what has to be read of one before it is decided.
+/// What the rule for the target says about requests, if any rule asks what they are to Git or AWS: it tells what has to be read of one before
+/// it is decided.
 pub(crate) fn requests_of(
     target: &Target,
     request: &Request<'_>,
     snapshot: &Snapshot,
 ) -> Option<Arc<Requests>> {
-    snapshot.config.policies.decide(target, request.client(), Timestamp::now()).ok()?.requests
+    let policies = &snapshot.config.policies;
+    if !policies.recognises() {
+        return None;
+    }
+    policies.decide(target, request.client(), Timestamp::now()).ok()?.requests
 }
 
 /// Decides by the configuration in force now.

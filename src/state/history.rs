@@ -135,6 +135,7 @@ mod tests {
         metrics.request(Some(&policy), None, Some(Decision::Allow), Some(Reason::DnsTimeout.into()));
         metrics.request(Some(&policy), None, Some(Decision::WouldDeny), Some(Reason::HostNotAllowed.into()));
         metrics.inspected_request(
+            Timestamp::now(),
             Some(&policy),
             None,
             Some(Decision::Deny),

@@ -77,7 +77,9 @@ impl Onward<'_> {
         }
         // Copied, so that an exchange of hours does not keep an old policy in memory.
         let Snapshot { generation, config } = snapshot;
-        let settings = config.http.clone();
+        let (response_timeout, stall_timeout) = (config.http.response_timeout, config.http.stall_timeout);
+        // Inside TLS there is nobody but the target: what is meant for others stays.
+        let removed = if inspected { Vec::new() } else { config.http.remove_request_headers.clone() };
         let limits =
             DialLimits { dns_timeout: config.dns.timeout, connect_timeout: config.tunnel.connect_timeout };
         drop(config);
@@ -88,7 +90,8 @@ impl Onward<'_> {
             None => shared.kept.keep(client),
         };
         let outcome = {
-            let id = request.id().to_string();
+            let mut id = [0; uuid::fmt::Hyphenated::LENGTH];
+            let id = &*request.id().as_hyphenated().encode_lower(&mut id);
             // While egressd drains no connection is kept.
             let keep = || (!shared.drain.is_closed()).then_some(keep);
             let terms = Terms {
@@ -100,12 +103,12 @@ impl Onward<'_> {
                 keep_upstream: &keep_upstream,
                 // Inside TLS there is nobody but the target.
                 parent: route.parent(wanted.target).filter(|_| !inspected),
-                remove_request_headers: if inspected { &[] } else { &settings.remove_request_headers },
+                remove_request_headers: &removed,
                 changes: &changes,
-                response_timeout: settings.response_timeout,
-                stall_timeout: settings.stall_timeout,
+                response_timeout,
+                stall_timeout,
                 keep: &keep,
-                request_id: &id,
+                request_id: id,
                 meter,
                 tunnel: within.map(|within| within.live.meter()),
             };

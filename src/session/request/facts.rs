@@ -127,9 +127,22 @@ impl Facts {
     pub(super) fn count(&self, shared: &Shared) {
         let rule = self.rule.as_ref().map(|rule| &rule.label);
         let policy = self.policy.as_ref();
-        match self.inside {
+        match &self.inside {
             None => shared.metrics.request(policy, rule, self.decision, self.reason),
-            Some(_) => shared.metrics.inspected_request(policy, rule, self.decision, self.reason),
+            Some(tunnel) => {
+                let now = Timestamp::now();
+                shared.metrics.inspected_request(now, policy, rule, self.decision, self.reason);
+                let asks = (self.asks.method.as_ref(), self.asks.path());
+                let offered = self.told.as_ref().and_then(|(_, entry)| entry.as_deref());
+                tunnel.served(InsideRequest::ended(
+                    now,
+                    asks,
+                    self.status,
+                    self.decision,
+                    self.reason,
+                    offered,
+                ));
+            }
         }
         if let (Some(seen), Some(policy), Some(decision)) = (self.git(), policy, self.decision)
             && !seen.changes.is_empty()
@@ -137,11 +150,6 @@ impl Facts {
             let rule = rule.cloned().unwrap_or_default();
             let changes = seen.changes.iter().map(RefChange::change);
             shared.metrics.ref_changes(policy, &rule, decision, changes);
-        }
-        if let Some(tunnel) = &self.inside {
-            let asks = (self.asks.method.as_ref(), self.asks.path());
-            let offered = self.told.as_ref().and_then(|(_, entry)| entry.as_deref());
-            tunnel.served(InsideRequest::now(asks, self.status, self.decision, self.reason, offered));
         }
         if let Some(cause) = self.reason {
             let recognised = self.seen.as_ref().map(|seen| seen.to_string());

@@ -41,8 +41,9 @@ pub struct InsideRequest {
 }
 
 impl InsideRequest {
-    /// It ends now. What the client chose is cut.
-    pub fn now(
+    /// It ended at `at`. What the client chose is cut.
+    pub fn ended(
+        at: Timestamp,
         (method, path): (Option<&Method>, Option<&str>),
         status: Option<u16>,
         decision: Option<Decision>,
@@ -51,7 +52,7 @@ impl InsideRequest {
     ) -> Self {
         let some = path.map(|path| path.get(..LONGEST).unwrap_or(path));
         InsideRequest {
-            at: Timestamp::now(),
+            at,
             method: method.filter(|method| method.as_str().len() <= LONGEST).cloned(),
             path: some.map(Box::from),
             is_whole: some == path,
@@ -102,7 +103,14 @@ mod tests {
         assert_eq!(inside.seen(), (0, Vec::new()));
         for number in 0..10 {
             let path = format!("/{number}{}", "x".repeat(number * 50));
-            inside.note(InsideRequest::now((Some(&Method::GET), Some(&path)), Some(200), None, None, None));
+            inside.note(InsideRequest::ended(
+                Timestamp::now(),
+                (Some(&Method::GET), Some(&path)),
+                Some(200),
+                None,
+                None,
+                None,
+            ));
         }
         let (count, last) = inside.seen();
         let kept: Vec<_> =
@@ -112,10 +120,24 @@ mod tests {
             last[0].path.as_ref().is_some_and(|path| path.starts_with("/9")),
             "the last one first: {last:?}"
         );
-        inside.note(InsideRequest::now((None, Some("/é")), None, None, None, Some(&"e".repeat(ENTRY))));
+        inside.note(InsideRequest::ended(
+            Timestamp::now(),
+            (None, Some("/é")),
+            None,
+            None,
+            None,
+            Some(&"e".repeat(ENTRY)),
+        ));
         let last = inside.seen().1.swap_remove(0);
         assert_eq!((last.path.as_deref(), last.offered.map(|entry| entry.len())), (Some("/é"), Some(ENTRY)));
-        inside.note(InsideRequest::now((None, None), None, None, None, Some(&"e".repeat(ENTRY + 1))));
+        inside.note(InsideRequest::ended(
+            Timestamp::now(),
+            (None, None),
+            None,
+            None,
+            None,
+            Some(&"e".repeat(ENTRY + 1)),
+        ));
         assert_eq!(inside.seen().1[0].offered, None, "not a part of one");
     }
 }

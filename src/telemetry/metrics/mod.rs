@@ -290,15 +290,16 @@ impl Metrics {
         self.requests.all.count(policy, rule, decision, reason, Timestamp::now());
     }
 
-    /// The same for a request inside a tunnel, which is counted here alone.
+    /// The same at `now` for a request inside a tunnel, which is counted here alone.
     pub fn inspected_request(
         &self,
+        now: Timestamp,
         policy: Option<&Arc<str>>,
         rule: Option<&Arc<str>>,
         decision: Option<Decision>,
         reason: Option<Cause>,
     ) {
-        self.requests.inside.count(policy, rule, decision, reason, Timestamp::now());
+        self.requests.inside.count(policy, rule, decision, reason, now);
     }
 
     /// A tunnel that this rule let through is still open, or ended at `now`.
