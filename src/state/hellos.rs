@@ -1,14 +1,14 @@
 //! The hellos of transparent connections whose targets have not answered yet. One that comes again in that time has come back.
 //!
 //! A hello goes on as it came, and the random of each has 32 bytes: behind a balancer, it shows which connection of one replica the others
-//! have sent on to it. Not here: loops that an address shows ([`crate::outbound::dial`]).
+//! have sent on to it. Plain requests are here as well; of those, two may be equal ([`crate::session::http::round`]). Not here: loops that an address shows ([`crate::outbound::dial`]).
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Those that are under way: as many as tunnels that are being opened, which are limited.
+/// Those that are under way: as many as tunnels that are being opened and plain requests, which are limited.
 #[derive(Debug, Default)]
 pub struct Hellos {
     seed: RandomState,
@@ -30,6 +30,11 @@ impl Hellos {
         let is_new = self.lock().insert(print);
         // Not made where it is none: its drop takes the print away.
         is_new.then(|| HelloUnderWay { hellos: self, print })
+    }
+
+    /// What a request carries that this process has sent on. It says nothing to others.
+    pub fn mark(&self) -> String {
+        format!("{:016x}", self.seed.hash_one("the mark of this process"))
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<u64>> {

@@ -26,6 +26,7 @@ mod inspected_world;
 mod limits;
 mod memory;
 mod minting;
+mod replicas;
 mod settings;
 mod shares;
 mod silence;

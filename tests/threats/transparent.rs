@@ -22,32 +22,32 @@ use crate::support::{
 };
 use crate::ways::{pump, target, with_listener};
 
-const ACCESS_DENIED: u8 = 49;
+pub(crate) const ACCESS_DENIED: u8 = 49;
 const DECODE_ERROR: u8 = 50;
 const UNRECOGNIZED_NAME: u8 = 112;
 
 const KEYS: &str = "mode: transparent, proxy_protocol: {trusted: [127.0.0.0/8]}";
 
 /// A configuration whose listener is transparent, with names.
-fn transparent(rules: &[&str], more: &str) -> String {
+pub(crate) fn transparent(rules: &[&str], more: &str) -> String {
     with_listener(&config(rules), |address| format!("address: \"{address}\", {KEYS}"))
         + "dns: {hosts: {a.test: [127.0.0.1], inner.test: [10.9.9.9], own.test: [127.0.0.1]}}\n"
         + more
 }
 
 /// What a balancer sends first: a client asked for this address.
-fn header(meant: SocketAddr) -> Vec<u8> {
+pub(crate) fn header(meant: SocketAddr) -> Vec<u8> {
     format!("PROXY TCP4 127.0.0.1 {} 4711 {}\r\n", meant.ip(), meant.port()).into_bytes()
 }
 
 /// A connection whose client asked for this address.
-fn meaning(proxy: &Egressd, meant: SocketAddr) -> Wire {
+pub(crate) fn meaning(proxy: &Egressd, meant: SocketAddr) -> Wire {
     let mut wire = proxy.connect();
     wire.send(header(meant));
     wire
 }
 
-fn alert(description: u8) -> Vec<u8> {
+pub(crate) fn alert(description: u8) -> Vec<u8> {
     vec![21, 3, 3, 0, 2, 2, description]
 }
 
@@ -284,35 +284,6 @@ fn t95_a_connection_that_would_come_back_is_a_loop() {
     let mut wire = meaning(&proxy, web.address());
     wire.send("\0ping");
     assert_eq!(wire.read_exact(5), b"\0ping");
-}
-
-/// A balancer in front of two replicas, to which DNS leads clients and, by mistake, the replicas too.
-#[test]
-fn t95_what_a_balancer_sends_from_one_replica_to_the_other_ends_where_it_was_before() {
-    let balancer = TcpListener::bind((own_loopback(), 0)).expect("a port");
-    let at = balancer.local_addr().expect("bound");
-    let text = transparent(&[&format!("https://led.test:{}", at.port())], "")
-        .replace("hosts: {", &format!("hosts: {{led.test: [{}], ", at.ip()));
-    let replicas = [Egressd::start(&text), Egressd::start(&text)];
-    let addresses = [replicas[0].address(), replicas[1].address()];
-    std::thread::spawn(move || {
-        for (number, client) in balancer.incoming().map_while(Result::ok).enumerate() {
-            #[expect(clippy::disallowed_methods, reason = "a client of the proxy")]
-            let line = TcpStream::connect(addresses[number % 2]);
-            std::thread::spawn(move || {
-                let mut line = line?;
-                line.write_all(&header(at))?;
-                pump(client, line)
-            });
-        }
-    });
-    let mut wire = Wire::connect(at);
-    wire.send(client_hello(Some("led.test")));
-    assert_eq!(wire.read_to_end().0, alert(ACCESS_DENIED), "the alert of the replica that knows the hello");
-    let looped = |proxy: &Egressd| proxy.records().iter().filter(|record| record["reason"] == "loop").count();
-    until("one record of a loop", || (looped(&replicas[0]) + looped(&replicas[1]) == 1).then_some(()));
-    let opened = |proxy: &Egressd| proxy.records().iter().filter(|record| record["event"] == "open").count();
-    assert_eq!((opened(&replicas[0]), opened(&replicas[1])), (1, 1), "each has sent it on once");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::rules::{HeaderEdits, Permit};
 use crate::session::http::git_fields::FixedFields;
+use crate::session::http::round::Mark;
 use crate::wire::aws::{self, Signed};
 use crate::wire::head::{Framing, Head, RequestTarget, Version};
 use crate::wire::query::decoded_leniently;
@@ -91,6 +92,8 @@ pub(crate) struct Changes {
     fixed: Option<FixedFields>,
     /// What is sent in place of the body, which was read before.
     content: Option<Bytes>,
+    /// By which it is known if it comes back.
+    pub(super) mark: Mark,
 }
 
 impl Changes {
@@ -110,6 +113,7 @@ impl Changes {
             signed: Signed::default(),
             fixed: None,
             content: None,
+            mark: Mark::default(),
         };
         if !changes.authorizes() {
             let authorization = head.headers.get_all(AUTHORIZATION).into_iter().map(HeaderValue::as_bytes);

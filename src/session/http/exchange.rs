@@ -20,6 +20,7 @@ use crate::session::http::git_fields::FixedFields;
 use crate::session::http::lent::Lent;
 use crate::session::http::onward::Onward;
 use crate::session::http::recognise;
+use crate::session::http::round::Round;
 use crate::session::http::under_way::UnderWay;
 use crate::session::http::wanted::{upgrade_of, wanted_with};
 use crate::session::refuse::Refused;
@@ -145,9 +146,21 @@ where
             }
         }
     }
+    let round = match within {
+        // Inside TLS, its hello would have shown it.
+        Some(_) => Ok(Round::default()),
+        None => Round::begin(&head, &request, shared),
+    };
+    let round = match round {
+        Ok(round) => round,
+        Err(refused) => return turn_away(connection, &head, request, refused, &said, &on).await,
+    };
+    changes.mark = round.mark();
     let onward =
         Onward { permit, snapshot, live, changes, recognised: said.recognised, client, allowance, own, keep };
-    Box::pin(onward.run(connection, head, request, &on)).await
+    let after = Box::pin(onward.run(connection, head, request, &on)).await;
+    drop(round);
+    after
 }
 
 /// Reads what the request says of itself, which its rule asks for, and as much of its body as decides what it is. A verdict on it is

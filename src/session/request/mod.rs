@@ -106,6 +106,11 @@ impl<'s> Request<'s> {
         };
     }
 
+    /// What its client speaks to egressd.
+    pub(crate) fn protocol(&self) -> Protocol {
+        self.facts().protocol
+    }
+
     /// Its client reads an answer as this.
     pub(crate) fn reads(&mut self, answer: Answer) {
         self.facts_mut().answer = answer;

@@ -46,6 +46,7 @@ pub(super) fn request(
     for name in remove.iter().chain([&CONTENT_LENGTH, &HOST]) {
         headers.remove(name);
     }
+    changes.mark.write(&mut headers);
     if !head.expect_continue {
         headers.remove(EXPECT);
     }
