@@ -26,8 +26,8 @@ use super::settings::{
 use super::tree::{self, Node};
 use super::values::Length;
 use super::{
-    identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state, transparent_lint,
-    upstream,
+    hosts_lint, identity_lint, inspection, listeners, otlp, own_address, policies, seal, shared_state,
+    transparent_lint, upstream,
 };
 use crate::rules::{Mode, lint};
 use crate::words::logformat::Logformat;
@@ -102,16 +102,18 @@ pub(super) fn config<'f>(
             policies: &policies,
             places: &places.rules,
             dns: &dns,
-            hosts_at: value(&file.dns)
-                .and_then(|dns| dns.hosts.as_ref())
-                .map_or(Position::START, |at| at.position),
             has_parent: upstream_proxy.is_some(),
         };
         transparent_lint::lint(&listeners, &beside, report);
     }
     let listeners: Vec<Listener> = listeners.into_iter().map(|(listener, _)| listener).collect();
+    let mut own = Vec::new();
     if listeners_are_fine && admin_is_fine {
-        own_address::lint(&policies, &places.rules, (&listeners, &admin), report);
+        own = own_address::own(&listeners, &admin);
+        own_address::lint(&policies, &places.rules, &own, report);
+    }
+    if let Some(hosts) = value(&file.dns).and_then(|dns| value(&dns.hosts)) {
+        hosts_lint::lint(&hosts.0, &policies, (&own, upstream_proxy.is_some()), report);
     }
     let config = Config {
         listeners,

@@ -11,6 +11,7 @@ mod cases;
 mod file;
 mod finding;
 mod hash;
+mod hosts_lint;
 mod identity_lint;
 mod include;
 mod inspection;

@@ -9,19 +9,30 @@ use super::settings::{Admin, Listener};
 use crate::rules::{HostPattern, Policies, RuleView, Scheme};
 use crate::words::quote::quoted;
 
+/// Where egressd itself listens.
+pub(super) struct Own {
+    pub(super) address: SocketAddr,
+    /// The listener, as a person is told of it.
+    pub(super) whose: String,
+    pub(super) transparent: bool,
+}
+
+/// All that the configuration names.
+pub(super) fn own(listeners: &[Listener], admin: &Admin) -> Vec<Own> {
+    let of_listeners = listeners.iter().filter_map(|listener| {
+        Some(Own {
+            address: listener.address.ip()?,
+            whose: format!("the listener {}", quoted(&listener.name)),
+            transparent: listener.protocols.transparent,
+        })
+    });
+    let admin = Own { address: admin.address, whose: "`admin`".to_owned(), transparent: false };
+    of_listeners.chain([admin]).collect()
+}
+
 /// Warns of each `allow` rule that names nothing but such addresses. `places` are those of the rules in the files of policies, in the
 /// order of [`Policies::rules`].
-pub(super) fn lint(
-    policies: &Policies,
-    places: &[Place],
-    (listeners, admin): (&[Listener], &Admin),
-    report: &Report<'_>,
-) {
-    let of_listeners = listeners
-        .iter()
-        .filter_map(|listener| Some((listener.address.ip()?, format!("the listener `{}`", listener.name))));
-    let own: Vec<(SocketAddr, String)> =
-        of_listeners.chain([(admin.address, "`admin`".to_owned())]).collect();
+pub(super) fn lint(policies: &Policies, places: &[Place], own: &[Own], report: &Report<'_>) {
     let mut inline = places.iter();
     for rule in policies.rules() {
         // Taken for every rule: the order is all that tells whose it is.
@@ -32,8 +43,9 @@ pub(super) fn lint(
             continue;
         }
         let Some(HostPattern::Address(address)) = rule.host() else { continue };
-        let met = own.iter().find(|(own, _)| arrives(*own, address) && is_only_port(&rule, own.port()));
-        if let Some((_, whose)) = met {
+        let met =
+            own.iter().find(|own| arrives(own.address, address) && is_only_port(&rule, own.address.port()));
+        if let Some(Own { whose, .. }) = met {
             let (file, position) = match place {
                 Some(place) => (&*place.file, place.position),
                 None => (rule.file(), Position { line: rule.line(), column: 1 }),
@@ -47,7 +59,8 @@ pub(super) fn lint(
     }
 }
 
-fn arrives(own: SocketAddr, address: IpAddr) -> bool {
+/// Whether what is dialled at `address` arrives at `own`, if the port is the same.
+pub(super) fn arrives(own: SocketAddr, address: IpAddr) -> bool {
     match own.ip().to_canonical() {
         ip if ip.is_unspecified() => address.is_loopback(),
         ip => ip == address,
@@ -55,7 +68,7 @@ fn arrives(own: SocketAddr, address: IpAddr) -> bool {
 }
 
 /// Whether the rule is for this port and no other.
-fn is_only_port(rule: &RuleView<'_>, port: u16) -> bool {
+pub(super) fn is_only_port(rule: &RuleView<'_>, port: u16) -> bool {
     match rule.ports() {
         Some(ports) => ports.low == ports.high && ports.low.get() == port,
         None => rule.schemes().iter().filter_map(Scheme::default_port).all(|own| own.get() == port),

@@ -1,9 +1,10 @@
 //! What is probably not meant of a listener with `mode: transparent`: what its clients reach without a name, and what may lead
 //! egressd's own connections back to it.
 //!
-//! Not here: what cannot stand beside the mode at all ([`super::listeners`]).
+//! Not here: what cannot stand beside the mode at all ([`super::listeners`]), and names in `dns.hosts` that lead back
+//! ([`super::hosts_lint`]).
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipnet::IpNet;
 
@@ -15,7 +16,7 @@ use crate::words::quote::quoted;
 /// Ports by which clients know proxies.
 const OF_PROXIES: [u16; 5] = [1080, 3128, 8080, 8118, 8888];
 /// Ports where clients are led by DNS: those that they ask by themselves.
-const OF_TARGETS: [u16; 2] = [80, 443];
+pub(super) const OF_TARGETS: [u16; 2] = [80, 443];
 
 /// Of a network that is wide, more addresses than these many bits can count are in it.
 const WIDE: [u8; 2] = [8, 64];
@@ -26,8 +27,6 @@ pub(super) struct Beside<'c> {
     /// Of the rules in the files of policies, in the order of [`Policies::rules`].
     pub(super) places: &'c [Place],
     pub(super) dns: &'c Dns,
-    /// Where `dns.hosts` begins.
-    pub(super) hosts_at: Position,
     pub(super) has_parent: bool,
 }
 
@@ -68,21 +67,6 @@ fn of_listener(
                  `dns.servers` a resolver that knows the real addresses"
             ),
         );
-    }
-    let leads_back = |ip: &IpAddr| match address.ip() {
-        any if any.is_unspecified() => ip.is_loopback(),
-        one => one == *ip,
-    };
-    for (host, addresses) in &beside.dns.hosts {
-        if OF_TARGETS.contains(&port) && addresses.iter().any(leads_back) {
-            report.warning(
-                beside.hosts_at,
-                format!(
-                    "`{host}` leads egressd's own connections to its listener {name}, where they are refused as a loop: write the real \
-                     address"
-                ),
-            );
-        }
     }
     if beside.has_parent {
         report.warning(

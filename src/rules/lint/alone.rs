@@ -29,6 +29,19 @@ pub(super) struct Rule<'a> {
     pub(super) private: &'a [IpNet],
     /// Whether it refuses Encrypted ClientHello.
     pub(super) no_ech: bool,
+    /// Whether it may be meant that nobody looks at its tunnels, though TLS is usual on its port.
+    pub(super) opaque: Opaque,
+}
+
+/// Whether a rule may be meant for opaque tunnels where TLS is usual.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Opaque {
+    /// No: it is for many hosts, for one that others share, or for one that an `https` rule shows to speak TLS.
+    Never,
+    /// If it says why.
+    IfSaid,
+    /// It says why.
+    Said,
 }
 
 /// Names that stand for every name, sorted, each with what it is.
@@ -149,7 +162,7 @@ pub(super) enum Doubt<'a> {
     /// Plain HTTP on ports where something else is usual.
     HttpForOther { host: &'a str, ports: Ports, protocol: &'static str },
     /// A tunnel that nobody looks into, on ports where TLS comes first and would show the server name.
-    TcpForTls { host: &'a str, ports: Ports },
+    TcpForTls { host: &'a str, ports: Ports, opaque: Opaque },
     /// The host stands for every host.
     Opens(&'static str, What),
 }
@@ -214,8 +227,10 @@ pub(super) fn other_protocol<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
         Scheme::Http if PLAIN_HTTP.contains(&ports.low.get()) => None,
         Scheme::Http => clear().map(|protocol| Doubt::HttpForOther { host, ports, protocol }),
         // TLS to an address shows a name that an `https` rule would not accept; and SSH on 443 is what some hosts are for.
-        Scheme::Tcp if rule.kind == Kind::Address || rule.host.contains("ssh") => None,
-        Scheme::Tcp => is_tls().then_some(Doubt::TcpForTls { host, ports }),
+        Scheme::Tcp if rule.kind == Kind::Address => None,
+        Scheme::Tcp if rule.kind == Kind::Exact && rule.host.contains("ssh") => None,
+        Scheme::Tcp if rule.opaque == Opaque::Said => None,
+        Scheme::Tcp => is_tls().then_some(Doubt::TcpForTls { host, ports, opaque: rule.opaque }),
     }
 }
 
@@ -292,13 +307,19 @@ impl fmt::Display for Doubt<'_> {
                 "sends plain HTTP to port {}, which is {protocol} nearly everywhere: write `tcp://{host}:{ports}`",
                 ports.low
             ),
-            Doubt::TcpForTls { host, ports } => write!(
-                f,
-                "looks at nothing that passes, and port {} is for TLS nearly everywhere, whose server name can be checked: write \
-                 `https://{host}{}`",
-                ports.low,
-                port_of(Scheme::Https, *ports)
-            ),
+            Doubt::TcpForTls { host, ports, opaque } => {
+                write!(
+                    f,
+                    "looks at nothing that passes, and port {} is for TLS nearly everywhere, whose server name can be checked: \
+                     write `https://{host}{}`",
+                    ports.low,
+                    port_of(Scheme::Https, *ports)
+                )?;
+                if *opaque == Opaque::IfSaid {
+                    f.write_str("; if something else than TLS is meant, say what in its `description`")?;
+                }
+                Ok(())
+            }
             Doubt::Opens(found, What::Resolver) => write!(
                 f,
                 "opens {found}, which answers DNS for any name: data can leave in the questions, and it hands out the \

@@ -197,6 +197,16 @@ impl<'p> Neighbours<'p> {
         })
     }
 
+    /// Whether a rule for the same host wants TLS, on whatever port. Call it after [`Neighbours::effect`], for the same rule.
+    pub(super) fn has_tls(&self, policy: &Policy, id: RuleId) -> bool {
+        self.ids.iter().any(|&other| {
+            let rule = policy.store.rule(other);
+            !rule.is_deny()
+                && policy.store.host(other) == policy.store.host(id)
+                && rule.schemes().contains(Scheme::Https)
+        })
+    }
+
     /// Whether another rule may match some of the rule's hosts, but not all, and would decide for them without this
     /// rule: `*.x` next to `.x`, and any rule that overlaps a pattern. This may return true too often, but never false
     /// by mistake.

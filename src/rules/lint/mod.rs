@@ -21,6 +21,7 @@ mod told;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
+use self::alone::Opaque;
 pub use self::clients::{Entrance, Proofs, Rival, let_out, may_come, reached, unreachable};
 pub use self::confusable::{Confusable, confusable};
 use self::cover::{Effect, Neighbours};
@@ -48,7 +49,7 @@ pub fn lint(policies: &Policies, now: Timestamp) -> Vec<Lint> {
             let has_effect = tell_effect(&at, rule, now, &mut neighbours, &mut told);
             if has_effect && !rule.is_deny() {
                 requests::tell(&at, &neighbours, &mut doors, now, &mut told);
-                tell_alone(&at, rule, &mut told);
+                tell_alone(&at, rule, &neighbours, &mut told);
                 reach(&at, rule, &mut told);
             }
         }
@@ -156,7 +157,7 @@ fn tell_confusable(at: &At<'_>, rule: &Rule, told: &mut Told) {
 }
 
 /// Warns of what an `allow` rule means by itself, whatever its host is.
-fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
+fn tell_alone(at: &At<'_>, rule: &Rule, neighbours: &Neighbours<'_>, told: &mut Told) {
     let (store, options) = (&at.policy.store, at.policy.options_of(at.id));
     let name = match rule.kind() {
         Kind::Exact | Kind::Under | Kind::UnderOrSelf => store.name(at.id),
@@ -170,6 +171,7 @@ fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
         ports: rule.ports(),
         private: options.map_or(&at.policy.private, |options| &options.private),
         no_ech: options.is_some_and(|options| options.given.ech == Ech::Deny),
+        opaque: opaque(at, rule, neighbours),
     };
     let found = [
         (LintKind::NeverWorks, alone::never_works(&alone)),
@@ -181,6 +183,21 @@ fn tell_alone(at: &At<'_>, rule: &Rule, told: &mut Told) {
             told.tell(kind, at, || format!("`{}` {doubt}", at.text()));
         }
     }
+}
+
+/// Whether the rule may be meant for opaque tunnels where TLS is usual: for one host that is nobody else's too, and that no other rule
+/// has TLS for. A description of a whole file says nothing of one of its lines.
+fn opaque(at: &At<'_>, rule: &Rule, neighbours: &Neighbours<'_>) -> Opaque {
+    let (policy, host) = (at.policy, at.policy.store.host(at.id));
+    if rule.kind() != Kind::Exact || rule.schemes() != Scheme::Tcp.into() || !rule.is_inline() {
+        return Opaque::Never;
+    }
+    let is_shared = shared_names::is_of_a_customer(host) || buckets::of_everybody(host, None).is_some();
+    if is_shared || neighbours.has_tls(policy, at.id) {
+        return Opaque::Never;
+    }
+    let is_said = at.given(at.id).is_some_and(|given| given.description.is_some());
+    if is_said { Opaque::Said } else { Opaque::IfSaid }
 }
 
 /// Warns of what an `allow` rule for more than one host reaches, and how.

@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::super::label_pattern::literal_suffix;
+use super::super::label_pattern::{self, literal_suffix};
 use super::super::public_suffix;
 
 /// A company's domain, and where under it its customers get names.
@@ -218,6 +218,17 @@ pub(super) fn labels(pattern: &str) -> Option<Strangers> {
     open.then(|| Strangers::Suffix(base.to_owned()))
 }
 
+/// Whether a name is under a suffix where customers of one service get theirs.
+pub(super) fn is_of_a_customer(name: &str) -> bool {
+    let found = public_suffix::find(name);
+    let listed = found.section == Some(public_suffix::Section::Private) && found.len < name.len();
+    let given_under = |base: &str| {
+        let mut given = domain_of(base).into_iter().flat_map(|domain| domain.gives);
+        given.any(|(suffix, _)| *suffix == base || label_pattern::matches(suffix, base))
+    };
+    listed || name.match_indices('.').filter_map(|(dot, _)| name.get(dot + 1..)).any(given_under)
+}
+
 fn domain_of(base: &str) -> Option<&'static Domain> {
     let ends = std::iter::once(0).chain(base.match_indices('.').map(|(dot, _)| dot + 1));
     ends.filter_map(|start| base.get(start..))
@@ -402,6 +413,19 @@ mod tests {
         ];
         for (pattern, want) in rows {
             assert!(told(pattern).contains(want), "{pattern}: {:?}", told(pattern));
+        }
+        for name in [
+            "d111111abcdef8.cloudfront.net",
+            "bucket.s3.eu-west-1.amazonaws.com",
+            "ec2-203-0-113-9.eu-west-1.compute.amazonaws.com",
+            "acme.github.io",
+            "deep.acme.vercel.app",
+        ] {
+            assert!(is_of_a_customer(name), "{name}");
+        }
+        for name in ["git-codecommit.eu-west-1.amazonaws.com", "vpn.example.com", "github.io", "vpn.internal"]
+        {
+            assert!(!is_of_a_customer(name), "{name}");
         }
         let rows = [
             "git-codecommit.*.amazonaws.com",
