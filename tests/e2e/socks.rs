@@ -201,8 +201,16 @@ class Ask {
     scene
         .closed("proxy")
         .assert_has(&json!({"protocol": "socks5", "target": format!("a.echo.test:{}", echo.port())}));
+    let not_allowed = "SOCKS: Connection not allowed by ruleset";
     let refused = ask("evil.example.com");
-    assert!(refused.stderr.contains("SOCKS: Connection not allowed by ruleset"), "{refused:?}");
+    assert!(refused.stderr.contains(not_allowed), "{refused:?}");
+    // HttpURLConnection looks the name up itself.
+    let mut java = tool("java", scene.user.home());
+    java.env("URL", "https://localhost/").env("PROXY", "http://none").arg("-DsocksNonProxyHosts=");
+    java.arg(format!("-DsocksProxyHost={}", at.ip())).arg(format!("-DsocksProxyPort={}", at.port()));
+    let refused = Ran::of(java.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/long/clients/ByUrl.java")));
+    assert!(refused.stderr.contains(not_allowed), "{refused:?}");
+    scene.proxy.record(|record| ["127.0.0.1:443", "[::1]:443"].contains(&record.text("target")));
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Programs as they are, and none of them told of a proxy: git, wget, pip, npm, Node and Python.
+//! Programs as they are, and none of them told of a proxy: git, wget, pip, npm, Node and Python; with tests/long, Java and Go too.
 
 use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::json;
@@ -189,5 +190,41 @@ fn programs_that_know_no_proxy_work_and_see_why_not() {
     assert!(records.iter().all(|record| record["protocol"] == "transparent"), "{records:?}");
     let of_git = |record: &crate::support::Record| record["event"] == "close" && record["sni"] == HOST;
     router.proxy.record(of_git).assert_has(&json!({"decision": "allow", "rule": HOST}));
+    nothing_was_misled(&router);
+}
+
+/// What is in PROGRAMS: `by_go` and the class `ByJava`, both of tests/long/clients.
+#[test]
+#[ignore = "tests/long/transparent_clients runs it, with a JDK and Go"]
+fn java_and_go_work_and_see_why_not() {
+    let programs = PathBuf::from(std::env::var_os("PROGRAMS").expect("a directory"));
+    let router = Router::new(Filter::Redirect);
+    let java = || {
+        let mut java = router.client("java");
+        java.arg("-cp").arg(&programs).arg("ByJava");
+        java
+    };
+    let go = || router.client(programs.join("by_go").to_str().expect("a path in UTF-8"));
+    let clients: [(&str, &dyn Fn() -> Command, &str); 2] = [
+        ("Java", &java, "Received fatal alert: access_denied"),
+        ("Go", &go, "remote error: tls: access denied"),
+    ];
+    for (name, client, alert) in clients {
+        let ask = |url: &str| Ran::of(client().env("URL", url).env("CA", router.authority_file()));
+        for (url, page) in
+            [(format!("https://{HOST}/hello"), HELLO), ("http://web.example.com/page".into(), "plain\n")]
+        {
+            let ran = ask(&url);
+            assert_eq!((ran.code, &*ran.stdout), (Some(0), page), "{name}, {url}: {ran:?}");
+        }
+        let refused = ask("https://evil.example.com/");
+        assert!(refused.code == Some(1) && refused.stderr.contains(alert), "{name}: {refused:?}");
+        let refused = ask("http://evil.example.com/");
+        assert!(refused.code == Some(1) && refused.stderr.contains("status 403"), "{name}: {refused:?}");
+    }
+    let records = router.proxy.records();
+    assert!(records.iter().all(|record| record["protocol"] == "transparent"), "{records:?}");
+    let refused = || records.iter().filter(|record| record["reason"] == "host_not_allowed").count();
+    assert_eq!(refused(), 4, "{records:?}");
     nothing_was_misled(&router);
 }

@@ -17,7 +17,7 @@ import javax.net.ssl.TrustManagerFactory;
  * GETs URLs through a proxy with Java's HttpClient. The client has no TLS to a proxy, so only host, port and password of the
  * proxy's URL are used. For Basic it also needs -Djdk.http.auth.tunneling.disabledSchemes=.
  *
- * Environment: URL (one or more, with spaces between), PROXY, CA. The bodies go to stdout.
+ * Environment: URL (one or more, with spaces between), PROXY (left out: none), CA. The bodies go to stdout.
  */
 public class ByJava {
     public static void main(String[] args) throws Exception {
@@ -31,12 +31,13 @@ public class ByJava {
         SSLContext context = SSLContext.getInstance("TLS");
         context.init(null, trust.getTrustManagers(), null);
 
-        URI proxy = URI.create(System.getenv("PROXY"));
-        HttpClient.Builder builder = HttpClient.newBuilder()
-            .sslContext(context)
-            .connectTimeout(Duration.ofSeconds(30))
-            .proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())));
-        if (proxy.getUserInfo() != null) {
+        HttpClient.Builder builder = HttpClient.newBuilder().sslContext(context).connectTimeout(Duration.ofSeconds(30));
+        String named = System.getenv("PROXY");
+        URI proxy = named == null ? null : URI.create(named);
+        if (proxy != null) {
+            builder.proxy(ProxySelector.of(new InetSocketAddress(proxy.getHost(), proxy.getPort())));
+        }
+        if (proxy != null && proxy.getUserInfo() != null) {
             String[] pair = proxy.getUserInfo().split(":", 2);
             builder.authenticator(new Authenticator() {
                 @Override

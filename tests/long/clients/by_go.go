@@ -1,6 +1,6 @@
 // GETs URLs through a proxy with Go's net/http. The proxy's password is in its URL.
 //
-// Environment: URL (one or more, with spaces between), PROXY, CA, and for a client certificate CERT and KEY. The bodies go to stdout.
+// Environment: URL (one or more, with spaces between), PROXY (left out: none), CA, and for a client certificate CERT and KEY. The bodies go to stdout.
 package main
 
 import (
@@ -37,14 +37,15 @@ func get() error {
 		}
 		config.Certificates = []tls.Certificate{own}
 	}
-	proxy, err := url.Parse(os.Getenv("PROXY"))
-	if err != nil {
-		return err
+	transport := &http.Transport{TLSClientConfig: config}
+	if named := os.Getenv("PROXY"); named != "" {
+		proxy, err := url.Parse(named)
+		if err != nil {
+			return err
+		}
+		transport.Proxy = http.ProxyURL(proxy)
 	}
-	client := &http.Client{
-		Timeout:   time.Minute,
-		Transport: &http.Transport{Proxy: http.ProxyURL(proxy), TLSClientConfig: config},
-	}
+	client := &http.Client{Timeout: time.Minute, Transport: transport}
 	for _, address := range strings.Fields(os.Getenv("URL")) {
 		if err := fetch(client, address); err != nil {
 			return err
