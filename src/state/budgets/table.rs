@@ -29,7 +29,7 @@ use crate::transport::purse::Purse;
 /// What an account costs in this table, and at most by itself, beside the text of its rule: `tests/long/abuse budget_accounts`.
 pub const ACCOUNT: usize = 1_800;
 /// What its purse costs: the steps of a window in which it told the store of something.
-const PURSE: usize = 3_500;
+const PURSE: usize = 4_000;
 /// Accounts that are looked at with each new one, whether they can be removed: more than one, so that the table does not
 /// grow while there is something to remove.
 const LOOKS: usize = 4;

@@ -4,6 +4,10 @@
 //! holder: what it leased, and once the step is over what it used. The holder always tells the whole number, never a difference, and
 //! numbers its messages. So one that is lost, late or repeated changes nothing: the next one puts it right. After the epoch has
 //! changed, the same message says all that was used within the window.
+//!
+//! A step is named by the store's clock, but when it was used is known by ours, which nobody can set. Where the store may have lost its
+//! data, its clock may be another one, too: then each step gets the name that it has by that clock. So what is forgotten because it has
+//! left the window is never a matter of two clocks of the store.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -51,6 +55,11 @@ pub struct Clock {
 }
 
 impl Clock {
+    /// The end of the store's step in which what was used until `over` by our clock counts long enough.
+    fn ends(&self, over: u64, terms: Terms) -> u64 {
+        self.at(over).div_ceil(terms.step()) * terms.step()
+    }
+
     /// The store's time at `now` at the latest.
     pub fn at(&self, now: u64) -> u64 {
         match now.checked_sub(self.sent) {
@@ -65,8 +74,6 @@ impl Clock {
 pub struct Claim {
     /// Its end, in milliseconds of the store's clock.
     pub ends: u64,
-    /// Its beginning: the store's clock was there.
-    pub begun: u64,
     /// What the holder has of it: all of its lease, or what it used.
     pub bytes: u64,
 }
@@ -102,8 +109,8 @@ pub struct Answer {
 pub struct Taken {
     /// How many.
     pub bytes: u64,
-    /// The end of the step; `None`: without the store.
-    ends: Option<u64>,
+    /// The number of the step.
+    step: u64,
     /// When the lease is over, by our clock.
     until: u64,
 }
@@ -116,14 +123,18 @@ impl Taken {
 
     /// Whether `other` is from the same lease.
     pub fn is_like(&self, other: &Taken) -> bool {
-        (self.ends, self.until) == (other.ends, other.until)
+        (self.step, self.until) == (other.step, other.until)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Step {
+    /// By which what was taken finds it again, whatever its name is meanwhile.
+    id: u64,
+    /// Its end by the store's clock, which is its name there.
     ends: u64,
-    begun: u64,
+    /// By our clock: nothing was used of it later.
+    over: u64,
     granted: u64,
     used: u64,
     /// What the store was last told, or `None` if it has to be told again.
@@ -133,6 +144,7 @@ struct Step {
 /// What was sent without the store, until `end` by our clock.
 #[derive(Clone, Copy, Debug)]
 struct Alone {
+    id: u64,
     end: u64,
     bytes: u64,
 }
@@ -143,6 +155,8 @@ pub struct Ledger {
     number: u64,
     /// By their ends.
     steps: VecDeque<Step>,
+    /// How many steps there were.
+    ids: u64,
     /// The step of the lease, and until when that may be used by our clock.
     lease: Option<(u64, u64)>,
     alone: VecDeque<Alone>,
@@ -168,8 +182,8 @@ impl Ledger {
 
     /// Ends the lease: what is left of it may no longer be used.
     pub fn drop_lease(&mut self) {
-        if let Some((ends, _)) = self.lease.take()
-            && let Some(step) = self.step(ends)
+        if let Some((id, _)) = self.lease.take()
+            && let Some(step) = self.step(id)
         {
             step.granted = step.used;
         }
@@ -177,25 +191,23 @@ impl Ledger {
 
     /// Takes up to `most` bytes of the lease.
     pub fn take(&mut self, most: u64) -> Taken {
-        let (ends, until) = self.lease.unwrap_or_default();
-        let bytes = self.step(ends).map_or(0, |step| {
+        let (id, until) = self.lease.unwrap_or_default();
+        let bytes = self.step(id).map_or(0, |step| {
             let bytes = most.min(step.granted - step.used);
             step.used += bytes;
             bytes
         });
-        Taken { bytes, ends: Some(ends), until }
+        Taken { bytes, step: id, until }
     }
 
-    /// Undoes a take.
+    /// Undoes a take. Where steps were put together, what is of the earlier one stays taken.
     pub fn put_back(&mut self, taken: Taken, unused: u64) {
-        let Some(ends) = taken.ends else {
-            if let Some(last) = self.alone.back_mut() {
-                last.bytes = last.bytes.saturating_sub(unused);
-            }
+        if let Some(alone) = self.alone.iter_mut().rev().find(|alone| alone.id == taken.step) {
+            alone.bytes = alone.bytes.saturating_sub(unused);
             return;
-        };
-        let is_lease = self.lease.is_some_and(|(lease, _)| lease == ends);
-        if let Some(step) = self.step(ends) {
+        }
+        let is_lease = self.lease.is_some_and(|(lease, _)| lease == taken.step);
+        if let Some(step) = self.step(taken.step) {
             step.used = step.used.saturating_sub(unused);
             if !is_lease {
                 step.granted = step.used;
@@ -216,12 +228,18 @@ impl Ledger {
             return None;
         }
         let bytes = most.min(left);
-        let end = now + terms.step();
-        match self.alone.back_mut() {
-            Some(last) if last.end > now => last.bytes += bytes,
-            _ => self.alone.push_back(Alone { end, bytes }),
-        }
-        Some(Taken { bytes, ends: None, until: end })
+        let (id, end) = match self.alone.back_mut() {
+            Some(last) if last.end > now => {
+                last.bytes += bytes;
+                (last.id, last.end)
+            }
+            _ => {
+                let (id, end) = (self.id(), now + terms.step());
+                self.alone.push_back(Alone { id, end, bytes });
+                (id, end)
+            }
+        };
+        Some(Taken { bytes, step: id, until: end })
     }
 
     /// What may still be taken so.
@@ -234,48 +252,42 @@ impl Ledger {
 
     /// What was sent without the store becomes a part of what it is told.
     pub fn settle_alone(&mut self, clock: Clock, terms: Terms) {
-        let step = terms.step();
-        for Alone { end, bytes } in std::mem::take(&mut self.alone) {
-            let ends = (clock.at(end) / step + 1) * step;
-            let at = self.steps.partition_point(|step| step.ends < ends);
-            match self.steps.get_mut(at) {
-                Some(step) if step.ends == ends => {
-                    step.used += bytes;
-                    step.granted += bytes;
-                    step.told = None;
-                }
-                _ => {
-                    // The store's clock may be behind.
-                    let step = Step { ends, begun: 0, granted: bytes, used: bytes, told: None };
-                    self.steps.insert(at, step);
-                }
-            }
+        for Alone { id, end, bytes } in std::mem::take(&mut self.alone) {
+            let ends = clock.ends(end, terms);
+            self.put(Step { id, ends, over: end, granted: bytes, used: bytes, told: None });
         }
     }
 
-    /// The store may have lost everything, and the lease with it.
+    /// The store may have lost everything, and the lease with it. Its clock may be another one.
     pub fn epoch_ended(&mut self, clock: Clock, terms: Terms) {
         self.drop_lease();
-        self.settle_alone(clock, terms);
-        for step in &mut self.steps {
-            step.told = None;
+        let before = std::mem::take(&mut self.steps);
+        // If it has lost nothing, it still has them by their old names.
+        for step in before.iter().filter(|step| step.told != Some(0)) {
+            self.put(Step { id: 0, granted: 0, used: 0, told: None, ..*step });
         }
-        self.steps.retain(|step| step.used > 0);
+        for step in before.iter().filter(|step| step.used > 0) {
+            self.put(Step { ends: clock.ends(step.over, terms), told: None, ..*step });
+        }
+        self.settle_alone(clock, terms);
+        self.trim();
     }
 
     /// Whether the store has to be told of a step that is over.
     pub fn untold(&self) -> bool {
-        let lease = self.lease.map(|(ends, _)| ends);
-        self.steps.iter().any(|step| Some(step.ends) != lease && step.told != Some(step.used))
+        let lease = self.lease.map(|(id, _)| id);
+        self.steps.iter().any(|step| Some(step.id) != lease && step.told != Some(step.used))
     }
 
-    /// Forgets what no longer counts at `now` of the store's clock.
+    /// Forgets what no longer counts at `now` of our clock, and what the store knows to be nothing.
     pub fn prune(&mut self, now: u64, terms: Terms) {
-        while self.steps.len() > MAX_STEPS
-            || self.steps.front().is_some_and(|step| step.ends.saturating_add(terms.window) <= now)
-        {
-            self.steps.pop_front();
-        }
+        // The newest is told in any case.
+        let newest = self.steps.back().map(|step| step.ends);
+        self.steps.retain(|step| {
+            let is_nothing = step.told == Some(0) && step.granted == 0 && Some(step.ends) != newest;
+            step.over.saturating_add(terms.window) > now && !is_nothing
+        });
+        self.trim();
     }
 
     /// The next message: it tells what the store does not know yet, and of the newest step in any case.
@@ -286,7 +298,7 @@ impl Ledger {
             .steps
             .iter()
             .filter(|step| step.told != Some(step.granted) || Some(step.ends) == newest)
-            .map(|step| Claim { ends: step.ends, begun: step.begun, bytes: step.granted })
+            .map(|step| Claim { ends: step.ends, bytes: step.granted })
             .collect();
         self.asked = Some(terms);
         Ask { number: self.number, terms, want, claims: self.sent.clone() }
@@ -295,7 +307,7 @@ impl Ledger {
     /// The answer to the last message, which was sent at `sent` by our clock.
     pub fn answered(&mut self, answer: Answer, sent: u64) {
         for claim in std::mem::take(&mut self.sent) {
-            if let Some(step) = self.step(claim.ends) {
+            if let Some(step) = self.named(claim.ends) {
                 step.told = Some(claim.bytes);
             }
         }
@@ -304,49 +316,76 @@ impl Ledger {
         let doubt = std::mem::take(&mut self.doubt);
         // The store was asked after `sent`, so its step ends by our clock at this time or later.
         let until = sent.saturating_add(ends.saturating_sub(now));
-        if self.lease.is_some_and(|(lease, _)| lease != ends) {
+        if self.lease_step().is_some_and(|lease| lease.ends != ends) {
             self.drop_lease();
         }
-        let at = self.steps.partition_point(|step| step.ends < ends);
-        match self.steps.get_mut(at) {
-            Some(step) if step.ends == ends => {
-                // A step whose lease was dropped holds what was used.
-                step.granted += granted;
-                step.told = step.told.filter(|_| !doubt).map(|told| told + granted);
-            }
-            _ => {
-                let begun = ends.saturating_sub(terms.step());
-                let told = (!doubt).then_some(granted);
-                self.steps.insert(at, Step { ends, begun, granted, used: 0, told });
-            }
-        }
+        let (id, told) = (self.id(), (!doubt).then_some(granted));
+        // A step whose lease was dropped holds what was used.
+        let id = self.put(Step { id, ends, over: until, granted, used: 0, told });
         // Of two answers for one step the first says more exactly when it began; either is not too late.
-        self.lease = Some((ends, until));
-        self.prune(now, terms);
+        self.lease = Some((id, until));
+        self.prune(sent, terms);
     }
 
     /// There was no answer to the last message.
     pub fn unanswered(&mut self) {
         self.doubt = true;
         for claim in std::mem::take(&mut self.sent) {
-            if let Some(step) = self.step(claim.ends) {
+            if let Some(step) = self.named(claim.ends) {
                 step.told = None;
             }
         }
     }
 
-    /// What was used in steps that count at `now` of the store's clock.
-    #[cfg(test)]
-    pub fn used_within(&self, window: u64, now: u64) -> u64 {
-        self.steps.iter().filter(|step| step.ends + window > now).map(|step| step.used).sum()
-    }
-
     fn lease_step(&self) -> Option<&Step> {
-        let (ends, _) = self.lease?;
-        self.steps.iter().rev().find(|step| step.ends == ends)
+        let (id, _) = self.lease?;
+        self.steps.iter().rev().find(|step| step.id == id)
     }
 
-    fn step(&mut self, ends: u64) -> Option<&mut Step> {
+    fn step(&mut self, id: u64) -> Option<&mut Step> {
+        self.steps.iter_mut().rev().find(|step| step.id == id)
+    }
+
+    fn named(&mut self, ends: u64) -> Option<&mut Step> {
         self.steps.iter_mut().rev().find(|step| step.ends == ends)
+    }
+
+    /// A number that no other step has; none has 0.
+    fn id(&mut self) -> u64 {
+        self.ids += 1;
+        self.ids
+    }
+
+    /// Puts a step in its place, or together with the one of its name. The number of what is there then.
+    fn put(&mut self, step: Step) -> u64 {
+        let at = self.steps.partition_point(|other| other.ends < step.ends);
+        match self.steps.get_mut(at) {
+            Some(other) if other.ends == step.ends => {
+                if other.granted == 0 {
+                    // It holds nothing but its name.
+                    (other.id, other.over) = (step.id, step.over);
+                }
+                other.over = other.over.max(step.over);
+                other.granted += step.granted;
+                other.used += step.used;
+                other.told = other.told.zip(step.told).map(|(other, told)| other + told);
+                other.id
+            }
+            _ => {
+                self.steps.insert(at, step);
+                step.id
+            }
+        }
+    }
+
+    /// Keeps a bound, and rather what was used than what is only to be taken back.
+    fn trim(&mut self) {
+        if self.steps.len() > MAX_STEPS {
+            self.steps.retain(|step| step.granted > 0);
+        }
+        while self.steps.len() > MAX_STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.shrink_to(STEPS as usize + 4);
     }
 }

@@ -332,8 +332,8 @@ impl Purse {
         state.ledger.lapse(now);
         if let Some(clock) = clock {
             state.ledger.settle_alone(clock, terms);
-            state.ledger.prune(clock.at(now), terms);
         }
+        state.ledger.prune(now, terms);
         let is_due = state.ledger.untold() || (state.ledger.left() > 0 && state.is_idle(idle, now));
         if is_due {
             state.asks = Asks::Queued;

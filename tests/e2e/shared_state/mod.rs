@@ -151,6 +151,22 @@ fn a_store_whose_clock_is_set_gives_nothing_away() {
     }
 }
 
+/// The clock that it lost its data with was two days behind: by the next one, all that was sent is out of the window.
+#[test]
+fn a_store_that_lost_everything_and_has_another_clock_is_told_when_it_was_sent() {
+    let (sink, mut store) = (Sink::start(), Store::start(Kept::Clock));
+    store.set_clock("-172800");
+    store.restart();
+    let replicas = replicas(&sink, &store.url());
+    let load = Load::start(&replicas, &sink);
+    load.until_arrived(budget() / 2);
+    store.stop();
+    store.set_clock("+0");
+    store.start_again();
+    load.until_spent(budget() - 3 * lease());
+    assert_together(&sink, budget());
+}
+
 #[test]
 fn the_clocks_of_replicas_do_not_matter() {
     let (sink, store) = (Sink::start(), Store::start(Kept::Nothing));

@@ -93,8 +93,8 @@ impl Real {
                 eval.arg(2).arg("{t}mark").arg(format!("{{t}}{account}"));
                 eval.arg(settle).arg(&message.epoch).arg(&message.holder).arg(message.number);
                 eval.arg(message.budget).arg(message.window).arg(message.want);
-                for (ends, begun, bytes) in &message.claims {
-                    eval.arg(ends).arg(begun).arg(bytes);
+                for (ends, bytes) in &message.claims {
+                    eval.arg(ends).arg(bytes);
                 }
                 &mut eval
             }
@@ -142,7 +142,7 @@ fn the_script_does_what_its_model_does() {
                     let step = window.div_ceil(60);
                     let claims = claims.into_iter().map(|(ago, bytes)| {
                         let ends = (model.clock / step + 1) * step - (ago * step).min(window * 2);
-                        (ends, ends - step, bytes)
+                        (ends, bytes)
                     });
                     let message = Message {
                         epoch: if of_now { epoch } else { "other".to_owned() },

@@ -53,8 +53,8 @@ pub(super) struct Message {
     pub(super) window: u64,
     /// Bytes.
     pub(super) want: u64,
-    /// End, beginning, bytes.
-    pub(super) claims: Vec<(u64, u64, u64)>,
+    /// End, bytes.
+    pub(super) claims: Vec<(u64, u64)>,
 }
 
 /// The server's answer.
@@ -84,7 +84,7 @@ pub(super) enum Told {
 impl Store {
     /// What the script does.
     pub(super) fn run(&mut self, account: &str, message: Option<&Message>) -> Reply {
-        let mut now = self.clock.max(self.data.mark.as_ref().map_or(0, |mark| mark.now));
+        let now = self.clock.max(self.data.mark.as_ref().map_or(0, |mark| mark.now));
         let mark = match &mut self.data.mark {
             Some(mark) if mark.id.starts_with(&self.run) => {
                 mark.since = mark.since.min(self.clock);
@@ -97,23 +97,22 @@ impl Store {
         };
         let settles = (mark.since + self.settle).saturating_sub(self.clock);
         let id = mark.id.clone();
-        let said = |answer, now| Reply { id: id.clone(), now, settles, answer };
+        let said = |answer| Reply { id: id.clone(), now, settles, answer };
         let Some(message) = message.filter(|message| message.epoch == id) else {
-            return said(Told::Nothing, now);
+            return said(Told::Nothing);
         };
         let of = self.data.accounts.entry(account.to_owned()).or_default();
         if message.number <= of.numbers.get(&message.holder).copied().unwrap_or(0) {
-            return said(Told::Late, now);
+            return said(Told::Late);
         }
         of.numbers.insert(message.holder.clone(), message.number);
-        for (ends, begun, bytes) in &message.claims {
+        for (ends, bytes) in &message.claims {
             let step = (*ends, message.holder.clone());
             if *bytes > 0 {
                 of.steps.insert(step, *bytes)
             } else {
                 of.steps.remove(&step)
             };
-            now = now.max(*begun);
         }
         let (window, keep) = (message.window, message.window.max(of.window));
         let (step, grid) = (window.div_ceil(60), keep.div_ceil(60));
@@ -143,6 +142,6 @@ impl Store {
             self.data.accounts.remove(account);
         }
         mark.now = now;
-        said(Told::Granted(granted, ends, rest - granted), now)
+        said(Told::Granted(granted, ends, rest - granted))
     }
 }

@@ -1,7 +1,7 @@
 -- One step of one account, at once and on the server's clock. Without an account: what the server says of itself.
 -- KEYS: the mark of the accounts that lie together; the account.
 -- ARGV: milliseconds in which a new epoch settles; and with an account: the epoch, the holder and the number of its message, the budget,
--- the window in milliseconds, the bytes that it wants; then for each step of which it tells: its end, its beginning, its bytes.
+-- the window in milliseconds, the bytes that it wants; then for each step of which it tells: its end, its bytes.
 local function int(number) return string.format('%.0f', number) end
 
 local time = redis.call('TIME')
@@ -28,11 +28,9 @@ local holder, number = ARGV[3], tonumber(ARGV[4])
 local budget, window, want = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 if number <= tonumber(redis.call('HGET', key, 'n:' .. holder) or 0) then return {id, now, settles, 'late'} end
 redis.call('HSET', key, 'n:' .. holder, ARGV[4])
-for at = 8, #ARGV, 3 do
-  local field, bytes = ARGV[at] .. ':' .. holder, tonumber(ARGV[at + 2])
+for at = 8, #ARGV, 2 do
+  local field, bytes = ARGV[at] .. ':' .. holder, tonumber(ARGV[at + 1])
   if bytes > 0 then redis.call('HSET', key, field, int(bytes)) else redis.call('HDEL', key, field) end
-  -- The server before this one may have been ahead.
-  now = math.max(now, tonumber(ARGV[at + 1]))
 end
 
 -- What counts: what was leased until an end that is within the window. What only a longer window counts, of before or of another replica, is

@@ -51,7 +51,7 @@ pub(super) fn message(sha: &str, account: &str, epoch: &str, holder: u64, ask: &
     command.arg(settle()).arg(epoch).arg(format!("{holder:016x}")).arg(ask.number);
     command.arg(ask.terms.budget).arg(ask.terms.window).arg(ask.want);
     for claim in &ask.claims {
-        command.arg(claim.ends).arg(claim.begun).arg(claim.bytes);
+        command.arg(claim.ends).arg(claim.bytes);
     }
     command
 }
