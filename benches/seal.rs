@@ -1,4 +1,4 @@
-//! What a sealed record costs more than one that is not, in CPU time of the whole program, and how fast `verify` reads.
+//! What a sealed record costs more than one that is not, in CPU time of the whole program, and how fast `verify` reads; in each format.
 //!
 //!     cargo bench --bench seal [RECORDS]      default 400,000, five times each, in turn
 
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use egressd::commands::verify::{At, Book, Range};
 use egressd::config::{OnLogFailure, Seal};
-use egressd::telemetry::access_log::{AccessLog, Finished, Json, Options, Sealing, file};
+use egressd::telemetry::access_log::{AccessLog, Ecs, Finished, Format, Json, Ocsf, Options, Sealing, file};
 use egressd::telemetry::record::{Event, LoggedTarget, Raw, Record, new_id};
 use egressd::wire::seal::key::SealKey;
 use egressd::words::outcome::Decision;
@@ -26,14 +26,13 @@ fn cpu() -> f64 {
 }
 
 /// Writes so many records, and returns the CPU time of one, in microseconds.
-fn write(path: &Path, records: usize, key: Option<&Arc<SealKey>>) -> f64 {
+fn write(path: &Path, records: usize, format: Box<dyn Format>, key: Option<&Arc<SealKey>>) -> f64 {
     let sealing = key.map(|key| Sealing {
         seal: Seal { key: Arc::clone(key), every: Duration::from_secs(10) },
         instance: "egressd-7f9c5d6b8-x2x7p".into(),
     });
     let options = Options { sealing, ..Options::new(10_000, OnLogFailure::Deny) };
-    let (log, writer) =
-        AccessLog::start(file(path).expect("opened"), Box::new(Json), options).expect("started");
+    let (log, writer) = AccessLog::start(file(path).expect("opened"), format, options).expect("started");
     let target = Target::connect("git-codecommit.ap-northeast-1.amazonaws.com:443").expect("a target");
     let (id, time) = (new_id(), Timestamp::now());
     let before = cpu();
@@ -68,6 +67,12 @@ fn write(path: &Path, records: usize, key: Option<&Arc<SealKey>>) -> f64 {
 
 fn main() {
     let records: usize = std::env::args().find_map(|word| word.parse().ok()).unwrap_or(400_000);
+    measure("json", records, || Box::new(Json));
+    measure("ecs", records, || Box::new(Ecs));
+    measure("ocsf", records, || Box::new(Ocsf));
+}
+
+fn measure(name: &str, records: usize, format: impl Fn() -> Box<dyn Format>) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("access.log");
     let key = Arc::new(SealKey::generate().expect("a key"));
@@ -75,7 +80,7 @@ fn main() {
     for _ in 0..5 {
         for (key, into) in [(None, &mut plain), (Some(&key), &mut sealed)] {
             let _ = std::fs::remove_file(&path);
-            into.push(write(&path, records, key));
+            into.push(write(&path, records, format(), key));
         }
     }
     let median = |times: &mut Vec<f64>| {
@@ -83,7 +88,7 @@ fn main() {
         times[times.len() / 2]
     };
     let (plain, sealed) = (median(&mut plain), median(&mut sealed));
-    println!("a record: {plain:.2} µs; sealed: {sealed:.2} µs, {:.2} µs more", sealed - plain);
+    println!("{name}: a record {plain:.2} µs; sealed {sealed:.2} µs, {:.2} µs more", sealed - plain);
 
     let log = std::fs::read(&path).expect("readable");
     let (began, before) = (Instant::now(), cpu());
@@ -93,9 +98,9 @@ fn main() {
     }
     let (wall, megabytes) = (began.elapsed().as_secs_f64(), log.len() as f64 / 1e6);
     println!(
-        "verify: {megabytes:.0} MB, {:.0} MB/s ({:.0} by CPU time)",
+        "{name}: verify: {megabytes:.0} MB, {:.0} MB/s ({:.0} by CPU time)",
         megabytes / wall,
         megabytes / (cpu() - before)
     );
-    println!("a sealed record has {} bytes", log.len() / records);
+    println!("{name}: a sealed record has {} bytes", log.len() / records);
 }

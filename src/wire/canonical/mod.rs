@@ -24,7 +24,7 @@ pub struct NotCanonical;
 /// One object, member by member. Made to be used again: it keeps its memory.
 #[derive(Default, Debug)]
 pub struct Object {
-    /// Its members one after the other, each in canonical form, in the order of the text.
+    /// Its members with commas between them, each in canonical form, in the order of the text.
     text: Vec<u8>,
     members: Vec<Member>,
     /// The members by name; of the object before, until that proves wrong.
@@ -79,14 +79,16 @@ impl Object {
 
     fn sort(&mut self) -> Result<(), NotCanonical> {
         let (members, text) = (&self.members, &self.text);
-        if self.order.len() != members.len() || !ascend(&self.order, members, text) {
+        // As many as there are members: each is one of them.
+        let ascends = |order: &[usize]| ascend(order.iter().filter_map(|at| members.get(*at)), text);
+        if self.order.len() != members.len() || !ascends(&self.order) {
             self.order.clear();
             self.order.extend(0..members.len());
             self.order.sort_unstable_by(|a, b| match (members.get(*a), members.get(*b)) {
                 (Some(a), Some(b)) => compare(a, b, text),
                 _ => Ordering::Equal,
             });
-            if !ascend(&self.order, members, text) {
+            if !ascends(&self.order) {
                 return Err(NotCanonical);
             }
         }
@@ -158,11 +160,10 @@ fn name<'t>(member: &Member, text: &'t [u8]) -> &'t [u8] {
     text.get(member.start + 1..member.colon - 1).unwrap_or_default()
 }
 
-/// Whether the members stand in this order by name, none twice.
-fn ascend(order: &[usize], members: &[Member], text: &[u8]) -> bool {
+/// Whether the members come in the order of their names, none twice.
+fn ascend<'m>(members: impl IntoIterator<Item = &'m Member>, text: &[u8]) -> bool {
     let mut before: Option<&Member> = None;
-    order.iter().all(|at| {
-        let Some(member) = members.get(*at) else { return false };
+    members.into_iter().all(|member| {
         let larger = before.is_none_or(|before| compare(before, member, text) == Ordering::Less);
         before = Some(member);
         larger
@@ -210,15 +211,17 @@ impl Parser<'_, '_> {
         Ok(())
     }
 
-    /// The members of an object and the brace that ends it; they are left in `members`. No brace is written.
+    /// The members of an object and the brace that ends it; they are left in `members`. No brace is written, but for those of values.
     fn members(&mut self, depth: usize) -> Result<(), NotCanonical> {
         self.space();
         if self.peek() == Some(b'}') {
             self.at += 1;
             return Ok(());
         }
+        let mut comma: &[u8] = b"";
         loop {
             self.space();
+            self.out.extend_from_slice(std::mem::replace(&mut comma, b","));
             let start = self.out.len();
             let is_plain = self.string()?;
             let colon = self.out.len();
@@ -276,27 +279,28 @@ impl Parser<'_, '_> {
             return Err(NotCanonical);
         }
         self.expect(b'{')?;
+        self.out.push(b'{');
         let (begin, outer) = (self.out.len(), self.members.len());
         self.members(depth)?;
-        let mut inner = self.members.split_off(outer);
-        inner.sort_by(|a, b| compare(a, b, self.out));
-        if inner.windows(2).any(|pair| match pair {
-            [a, b] => compare(a, b, self.out) == Ordering::Equal,
-            _ => false,
-        }) {
-            return Err(NotCanonical);
+        let inner = self.members.get_mut(outer..).unwrap_or_default();
+        // As egressd writes them, they have their order already.
+        if !ascend(inner.iter(), self.out) {
+            inner.sort_unstable_by(|a, b| compare(a, b, self.out));
+            if !ascend(inner.iter(), self.out) {
+                return Err(NotCanonical);
+            }
+            self.spare.clear();
+            for member in inner {
+                if !self.spare.is_empty() {
+                    self.spare.push(b',');
+                }
+                self.spare.extend_from_slice(self.out.get(member.start..member.end).unwrap_or_default());
+            }
+            self.out.truncate(begin);
+            self.out.extend_from_slice(self.spare);
         }
-        self.spare.clear();
-        for member in &inner {
-            self.spare.push(if self.spare.is_empty() { b'{' } else { b',' });
-            self.spare.extend_from_slice(self.out.get(member.start..member.end).unwrap_or_default());
-        }
-        if inner.is_empty() {
-            self.spare.push(b'{');
-        }
-        self.spare.push(b'}');
-        self.out.truncate(begin);
-        self.out.extend_from_slice(self.spare);
+        self.members.truncate(outer);
+        self.out.push(b'}');
         Ok(())
     }
 
