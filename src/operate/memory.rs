@@ -3,12 +3,11 @@
 //! The cgroup's limit counts, of either version and of every group above ours, as far as it can be seen; without one, the
 //! machine's memory. Not here: what is held ([`crate::transport::held`]).
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::config::Config;
 use crate::inbound::accept::CONNECTION;
+use crate::operate::cgroup;
 use crate::rules::RuleView;
 use crate::session::tunnel::OPEN;
 use crate::state::budgets::ACCOUNT;
@@ -143,8 +142,7 @@ fn available() -> u64 {
 
 /// The cgroup whose limit counts for this process.
 fn group() -> Option<Group> {
-    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-    tightest_group(&read("/proc/self/cgroup"), &read("/proc/self/mountinfo"), Path::new("/"))
+    tightest(cgroup::groups("memory"))
 }
 
 /// Keeps what is held within what the cgroup has left, and never returns. What is held is counted as it comes, and a part of the
@@ -178,21 +176,19 @@ fn room(limit: u64, used: u64, holds: u64, before: u64) -> u64 {
 #[derive(PartialEq, Eq, Debug)]
 struct Group {
     limit: u64,
-    path: PathBuf,
-    is_v2: bool,
+    group: cgroup::Group,
 }
 
 impl Group {
     /// Bytes in use that the kernel cannot drop, with the buffers of sockets.
     fn used(&self) -> Option<u64> {
-        let read = |file: &str| fs::read_to_string(self.path.join(file)).ok();
-        let number = |file: &str| read(file)?.trim().parse::<u64>().ok();
-        let stat = read("memory.stat")?;
+        let number = |file: &str| self.group.read(file)?.trim().parse::<u64>().ok();
+        let stat = self.group.read("memory.stat")?;
         let of = |name: &str| {
             let line = stat.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line?.trim().parse::<u64>().ok()
         };
-        match self.is_v2 {
+        match self.group.is_v2 {
             true => Some(number("memory.current")?.saturating_sub(of("inactive_file")?)),
             false => {
                 let used = number("memory.usage_in_bytes")?.saturating_sub(of("total_inactive_file")?);
@@ -202,50 +198,21 @@ impl Group {
     }
 }
 
-/// The group with the least limit of those in `cgroup` (`/proc/self/cgroup`), which are mounted as `mountinfo` says (cgroups(7),
-/// proc_pid_mountinfo(5)). `root` is put in front of every path.
-fn tightest_group(cgroup: &str, mountinfo: &str, root: &Path) -> Option<Group> {
-    let mut least: Option<Group> = None;
-    for group in cgroup.lines() {
-        let mut parts = group.splitn(3, ':').skip(1);
-        let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
-        let (kind, file) = match controllers {
-            "" => ("cgroup2", "memory.max"),
-            _ if controllers.split(',').any(|name| name == "memory") => ("cgroup", "memory.limit_in_bytes"),
-            _ => continue,
-        };
-        for (mounted, point) in mountinfo.lines().filter_map(|line| mount(line, kind)) {
-            // A container may see its own group as the root of the mount while the path is that of the host.
-            let below = Path::new(path).strip_prefix(&mounted).unwrap_or(Path::new(""));
-            for ancestor in below.ancestors() {
-                let path = root.join(point.strip_prefix("/").unwrap_or(&point)).join(ancestor);
-                // `max` in version 2; in version 1, no limit is a number beyond any machine.
-                let limit =
-                    fs::read_to_string(path.join(file)).ok().and_then(|text| text.trim().parse().ok());
-                if let Some(limit) =
-                    limit.filter(|limit| least.as_ref().is_none_or(|least| *limit < least.limit))
-                {
-                    least = Some(Group { limit, path, is_v2: kind == "cgroup2" });
-                }
-            }
-        }
-    }
-    least
-}
-
-/// The root of the mount and where it is mounted, if it is one of cgroups with memory.
-fn mount(line: &str, kind: &str) -> Option<(PathBuf, PathBuf)> {
-    let (mount, filesystem) = line.split_once(" - ")?;
-    let mut filesystem = filesystem.split(' ');
-    let has_memory = filesystem.next() == Some(kind)
-        && (kind == "cgroup2"
-            || filesystem.nth(1).is_some_and(|options| options.split(',').any(|option| option == "memory")));
-    let mut fields = mount.split(' ').skip(3);
-    has_memory.then_some((fields.next()?.into(), fields.next()?.into()))
+/// The group with the least limit.
+fn tightest(groups: Vec<cgroup::Group>) -> Option<Group> {
+    let limits = groups.into_iter().filter_map(|group| {
+        // `max` in version 2; in version 1, no limit is a number beyond any machine.
+        let file = if group.is_v2 { "memory.max" } else { "memory.limit_in_bytes" };
+        Some(Group { limit: group.read(file)?.trim().parse().ok()?, group })
+    });
+    limits.min_by_key(|group| group.limit)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::path::Path;
+
     use super::*;
     use crate::config;
 
@@ -259,7 +226,7 @@ mod tests {
             fs::create_dir_all(file.parent().expect("a parent")).expect("directories");
             fs::write(file, text).expect("a file");
         }
-        tightest_group(cgroup, mountinfo, root.path()).map(|group| group.limit)
+        tightest(cgroup::groups_in("memory", cgroup, mountinfo, root.path())).map(|group| group.limit)
     }
 
     #[test]
@@ -359,7 +326,8 @@ mod tests {
             for (file, text) in files {
                 fs::write(path.path().join(file), text).expect("a file");
             }
-            let group = Group { limit: 2000, path: path.path().to_owned(), is_v2 };
+            let group = cgroup::Group { path: path.path().to_owned(), is_v2 };
+            let group = Group { limit: 2000, group };
             assert_eq!(group.used(), expected, "{files:?}");
         }
     }

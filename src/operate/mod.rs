@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod apply;
+mod cgroup;
 pub mod ending;
 pub mod memory;
 mod phrases;

@@ -1,8 +1,11 @@
 //! What the machine provides: descriptors and processors.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::operate::cgroup::{Group, groups};
 
 /// Descriptors that nothing else may use: the places of the admin listener (64), and standard streams, listeners, the
 /// runtime's own, the log, and the files of a reload. So the admin listener answers, records are written and a reload
@@ -135,8 +138,34 @@ pub fn workers() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// How much time of processors the process may use in a period, and the period. `None`: as much as there is.
+pub fn quota() -> Option<(Duration, Duration)> {
+    least_quota(&groups("cpu"))
+}
+
+fn least_quota(groups: &[Group]) -> Option<(Duration, Duration)> {
+    // `max` in version 2, and -1 in version 1, are no quota.
+    let micros =
+        |text: &str| text.trim().parse().ok().filter(|micros| *micros > 0).map(Duration::from_micros);
+    let quotas = groups.iter().filter_map(|group| {
+        let (quota, period) = if group.is_v2 {
+            let both = group.read("cpu.max")?;
+            let (quota, period) = both.trim().split_once(' ')?;
+            (micros(quota)?, micros(period)?)
+        } else {
+            (micros(&group.read("cpu.cfs_quota_us")?)?, micros(&group.read("cpu.cfs_period_us")?)?)
+        };
+        Some((quota, period))
+    });
+    quotas.min_by(|(quota, period), (other, of)| {
+        (quota.as_micros() * of.as_micros()).cmp(&(other.as_micros() * period.as_micros()))
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -167,6 +196,35 @@ mod tests {
                 + share.proofs
                 + share.questions * QUESTION_SOCKETS as usize;
             assert!(used as u64 + pipes(descriptors) + RESERVED <= descriptors, "{descriptors}: {share:?}");
+        }
+    }
+
+    #[test]
+    fn the_least_quota_of_all_groups_counts_in_both_versions() {
+        let root = tempfile::tempdir().expect("a directory");
+        let group = |name: &str, is_v2: bool, files: &[(&str, &str)]| {
+            let path = root.path().join(name);
+            fs::create_dir_all(&path).expect("a directory");
+            for (file, text) in files {
+                fs::write(path.join(file), text).expect("a file");
+            }
+            Group { path, is_v2 }
+        };
+        let v1 = |name, quota, period| {
+            group(name, false, &[("cpu.cfs_quota_us", quota), ("cpu.cfs_period_us", period)])
+        };
+        let v2 = |name, max| group(name, true, &[("cpu.max", max)]);
+        let none = || group("none", true, &[]);
+        for (groups, expected) in [
+            (vec![], None),
+            (vec![none(), v2("a", "max 100000\n")], None),
+            (vec![v1("b", "-1\n", "100000\n")], None),
+            (vec![v2("c", "25000 100000\n"), v2("d", "max 100000\n")], Some((25, 100))),
+            (vec![v1("e", "400000\n", "100000\n"), v1("f", "10000\n", "50000\n")], Some((10, 50))),
+            (vec![v2("g", "10000 20000\n"), none(), v2("h", "40000 100000\n")], Some((40, 100))),
+        ] {
+            let millis = |(quota, period)| (Duration::from_millis(quota), Duration::from_millis(period));
+            assert_eq!(least_quota(&groups), expected.map(millis), "{groups:?}");
         }
     }
 }

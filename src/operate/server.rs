@@ -52,7 +52,7 @@ use crate::telemetry::otlp::SettingsError;
 use crate::transport::held::{HeldBytes, Kind};
 use crate::transport::redirected;
 use crate::transport::socket;
-use crate::transport::turns::Turns;
+use crate::transport::turns::{self, Turns};
 use crate::transport::unix::{BindError, UnixDoor};
 use crate::words::io_error::reason;
 
@@ -183,6 +183,9 @@ impl Server {
         dial::set_extra_attempts(allowed.attempts);
         certificate::set_handshakes(allowed.proofs);
         resolve::set_questions(allowed.questions);
+        if let Some((quota, period)) = resources::quota() {
+            turns::keep_to(quota, period);
+        }
         let live = Live::new();
         let prepared = apply::prepare(&config, None)?;
         let held = HeldBytes::new(memory::limit(&config));

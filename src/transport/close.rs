@@ -12,12 +12,18 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 
+use crate::transport::turns::{Account, FLOWING, Turn};
 use crate::wire::alert::Alert;
 
 /// Longest wait for the peer.
 pub const LINGER_TIME: Duration = Duration::from_secs(1);
 /// Most bytes that are discarded.
 pub const LINGER_BYTES: usize = 64 * 1024;
+
+/// Bytes of one read. A peer that sends less at a time needs no turn.
+const SINK: usize = 16 * 1024;
+/// For whom all of them wait in line: they are on their way out.
+const CLOSING: Account = Account::MAX;
 
 /// Shuts our side down, discards at most [`LINGER_BYTES`] or for [`LINGER_TIME`], and closes.
 pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
@@ -64,20 +70,32 @@ pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: O
     }
 }
 
-/// Reads on, and shows `seen` what comes.
+/// Reads on, and shows `seen` what comes. A peer that sends much waits for its turn: who is refused again and again with an upload would
+/// otherwise cost as much as one that is served.
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut left = LINGER_BYTES;
+    let mut turn: Option<Turn> = None;
     poll_fn(|cx| {
+        if let Some(turn) = &mut turn {
+            ready!(turn.poll(cx));
+        }
         // On the stack while it is used, so that it is not part of the future.
-        let mut sink = [0; 4096];
+        let mut sink = [0; SINK];
         loop {
             let mut sink = ReadBuf::new(&mut sink);
-            ready!(Pin::new(&mut *stream).poll_read(cx, &mut sink))?;
+            let Poll::Ready(read) = Pin::new(&mut *stream).poll_read(cx, &mut sink) else {
+                turn.iter_mut().for_each(Turn::unused);
+                return Poll::Pending;
+            };
+            read?;
             seen(sink.filled());
             let read = sink.filled().len();
             left = left.saturating_sub(read);
             if read == 0 || left == 0 {
                 return Poll::Ready(Ok(()));
+            }
+            if read == SINK && turn.is_none() {
+                ready!(turn.insert(Turn::of(&FLOWING, CLOSING)).poll(cx));
             }
         }
     })
@@ -90,6 +108,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::transport::turns::tests::{all_taken, is_in_line};
 
     #[tokio::test(start_paused = true)]
     async fn the_last_bytes_are_read_and_the_wait_ends_with_the_peer() {
@@ -150,5 +169,25 @@ mod tests {
         }
         closing.await.unwrap();
         assert!((LINGER_BYTES..=LINGER_BYTES + 4096).contains(&taken), "{taken}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_sends_much_waits_for_its_turn_and_one_that_sends_little_does_not() {
+        let others = all_taken().await;
+        for (bytes, waits) in [(SINK - 1, false), (LINGER_BYTES, true)] {
+            let (near, mut far) = duplex(1 << 20);
+            far.write_all(&vec![0; bytes]).await.unwrap();
+            far.shutdown().await.unwrap();
+            let begun = Instant::now();
+            let closing = tokio::spawn(linger(near));
+            while !closing.is_finished() && !is_in_line(CLOSING) {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(is_in_line(CLOSING), waits, "{bytes}");
+            // Nobody waits for longer than without turns.
+            closing.await.unwrap();
+            assert_eq!(begun.elapsed(), if waits { LINGER_TIME } else { Duration::ZERO });
+        }
+        drop(others);
     }
 }

@@ -5,14 +5,18 @@
 //! anybody could look. So those that flow share a part of the limit: each client gets its share of it, each of its connections a part of
 //! that, and each socket a part of that, while they are so many that the kernel's own sizes would not fit. A client with a thousand
 //! connections makes its own ones narrow, and nobody else's. On a path of 20 ms, a share of 1 MiB carries some 25 MiB/s.
+//!
+//! Where many flow, they also take turns at moving bytes ([`FLOWING`]).
 
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::budget::{HeldBytes, Holder};
 use crate::transport::socket::NOTSENT_IN_BULK;
+use crate::transport::turns::{FLOWING, Turn};
 
 /// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
 /// the next smaller size would be a tenth of this.
@@ -27,32 +31,83 @@ const LEAST: usize = 128 * 1024;
 pub struct Flowing {
     budget: Arc<HeldBytes>,
     client: u64,
-    /// What its sockets may hold together, as they were told; [`ENOUGH`] while they were told nothing.
-    share: usize,
+    /// What its sockets were told.
+    told: Told,
+    /// Its turns: made when many flow.
+    turn: Option<Turn>,
+}
+
+/// What both sockets of a connection may hold together, as they were told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Told(usize);
+
+impl Default for Told {
+    /// Nothing: the kernel chooses.
+    fn default() -> Self {
+        Told(ENOUGH)
+    }
+}
+
+impl Told {
+    /// What a connection may hold that begins to flow now. Its sockets are told before bytes come: what a socket has taken in, it keeps.
+    pub fn ahead(holder: &Holder) -> Self {
+        Told(holder.budget().share_of_flowing(holder.shares_with()))
+    }
+
+    /// Tells it to a socket that was told `before`.
+    pub fn tell(self, before: Told, socket: &TcpStream) {
+        if self == before {
+            return;
+        }
+        let Told(share) = self;
+        let socket = SockRef::from(socket);
+        // A quarter for what comes and as much for what goes, of either socket. The kernel takes twice the number, for what packets
+        // cost beside their bytes, and no more than net.core.rmem_max. If it fails, the peer is gone.
+        let _ = socket.set_recv_buffer_size(share / 8);
+        let _ = socket.set_tcp_notsent_lowat((share / 4).min(NOTSENT_IN_BULK) as u32);
+    }
 }
 
 impl Flowing {
-    /// One more, of the client that `holder` holds for.
-    pub fn new(holder: &Holder) -> Self {
+    /// One more, of the client that `holder` holds for. Its sockets were `told` this.
+    pub fn new(holder: &Holder, told: Told) -> Self {
         let (budget, client) = (Arc::clone(holder.budget()), holder.shares_with());
         budget.flows.enter(client);
-        Flowing { budget, client, share: ENOUGH }
+        Flowing { budget, client, told, turn: None }
     }
 
     /// Tells its sockets how much they may hold, if that has changed.
     pub fn bound(&mut self, each: impl FnOnce(&dyn Fn(&TcpStream))) {
-        let share = self.budget.share_of_flowing(self.client);
-        if share == self.share {
-            return;
+        let before = self.told;
+        let told = Told(self.budget.share_of_flowing(self.client));
+        if told != before {
+            self.told = told;
+            each(&|socket| told.tell(before, socket));
         }
-        self.share = share;
-        each(&|socket| {
-            let socket = SockRef::from(socket);
-            // A quarter for what comes and as much for what goes, of either socket. The kernel takes twice the number, for what packets
-            // cost beside their bytes, and no more than net.core.rmem_max. If it fails, the peer is gone.
-            let _ = socket.set_recv_buffer_size(share / 8);
-            let _ = socket.set_tcp_notsent_lowat((share / 4).min(NOTSENT_IN_BULK) as u32);
-        });
+    }
+
+    /// What its sockets were told last.
+    pub fn told(&self) -> Told {
+        self.told
+    }
+
+    /// Where many flow, this one waits for its turn to move bytes.
+    pub fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.budget.is_crowded() {
+            // Its place in line goes with it.
+            self.turn = None;
+            return Poll::Ready(());
+        }
+        self.turn.get_or_insert_with(|| Turn::of(&FLOWING, self.client)).poll(cx)
+    }
+
+    /// It had its turn, and bytes `moved`, or there was nothing to do.
+    pub fn had_turn(&mut self, cx: &mut Context<'_>, moved: bool) {
+        match &mut self.turn {
+            Some(turn) if moved => turn.had(cx),
+            Some(turn) => turn.unused(),
+            None => {}
+        }
     }
 }
 
@@ -112,7 +167,7 @@ mod tests {
         let mut flowing: Vec<Flowing> = Vec::new();
         let mut shares = Vec::new();
         for _ in 0..2000 {
-            flowing.push(Flowing::new(&of));
+            flowing.push(Flowing::new(&of, Told::default()));
             shares.push(budget.share_of_flowing(of.shares_with()));
         }
         assert_eq!((shares[15], shares[16], shares[99], shares[1999]), (ENOUGH, 2 << 20, 512 << 10, LEAST));
@@ -129,13 +184,13 @@ mod tests {
     fn a_client_with_many_makes_only_its_own_narrow() {
         let budget = HeldBytes::new(128 * 1024 * 1024);
         let (greedy, other) = (connection(&budget, 1), connection(&budget, 2));
-        let many: Vec<Flowing> = (0..1500).map(|_| Flowing::new(&greedy)).collect();
+        let many: Vec<Flowing> = (0..1500).map(|_| Flowing::new(&greedy, Told::default())).collect();
         assert!(other.may_be_loose() && !greedy.may_be_loose());
-        let one = Flowing::new(&other);
+        let one = Flowing::new(&other, Told::default());
         let share = |of: &Holder| budget.share_of_flowing(of.shares_with());
         assert_eq!((share(&other), share(&greedy)), (ENOUGH, LEAST));
         // Two clients, half of half of the limit each.
-        let some: Vec<Flowing> = (1..16).map(|_| Flowing::new(&other)).collect();
+        let some: Vec<Flowing> = (1..16).map(|_| Flowing::new(&other, Told::default())).collect();
         assert_eq!(share(&other), 2 << 20);
         drop((one, some, many));
         assert_eq!((share(&other), share(&greedy)), (ENOUGH, ENOUGH));

@@ -32,7 +32,7 @@ mod waiting;
 
 pub use budget::{HeldBytes, Holder, NoRoom, SMALL};
 pub use choose::is_flow;
-pub use flowing::Flowing;
+pub use flowing::{Flowing, Told};
 pub use kernel::{FIRST_LOOK, LAST_LOOK, Queued, count_unread, count_until_closed, first_look, queued};
 pub use kind::Kind;
 pub use lease::Lease;

@@ -16,6 +16,7 @@ use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
 use crate::transport::socket::bound_unsent_in_bulk;
+use crate::transport::turns::come_again;
 use crate::words::outcome::Ending;
 
 /// Bytes of one read by copying. A read that fills the buffer is taken as bulk.
@@ -176,7 +177,7 @@ impl<'a> Direction<'a> {
             }
             self.blocked = false;
             if self.delivered - start >= may.move_bytes as u64 {
-                cx.waker().wake_by_ref();
+                come_again(cx);
                 return Poll::Pending;
             }
             let Poll::Ready(read) = self.poll_take(cx, may, from, to, &count)? else {

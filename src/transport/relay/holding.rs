@@ -3,22 +3,20 @@
 //! A tunnel that is idle, or moves little, pays some comparisons in a turn. One that is blocked, or has moved much, is looked at, and
 //! less and less often if it does not move.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use crate::transport::held::{FIRST_LOOK, Flowing, Holder, Kind, LAST_LOOK, first_look, is_flow, queued};
+use crate::transport::held::{
+    FIRST_LOOK, Flowing, Holder, Kind, LAST_LOOK, Told, first_look, is_flow, queued,
+};
 use crate::transport::relay::direction::{May, SHORT_TURN, TURN};
-use crate::transport::turns::{Turn, Turns};
 
 /// So much may be in its sockets without being looked at.
 const BULK: u64 = 64 * 1024;
-
-/// Of all tunnels whose bytes flow.
-pub(super) static TURNS: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
 
 /// The leases of one tunnel, in one place: ten thousand of these wait at a time.
 #[derive(Debug)]
@@ -46,8 +44,6 @@ struct Looks {
     /// What its sockets held at the last look.
     queued: usize,
     flowing: Flowing,
-    /// Made when there is a crowd for the first time.
-    turn: Option<Turn>,
 }
 
 impl Holding {
@@ -65,11 +61,7 @@ impl Holding {
 
     /// Where many flow, this one waits for its turn to move bytes.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(looks) = &mut self.looks else { return Poll::Ready(()) };
-        if looks.turn.is_none() && !self.holder.budget().is_crowded() {
-            return Poll::Ready(());
-        }
-        looks.turn.get_or_insert_with(|| Turn::of(&TURNS, self.holder.shares_with())).poll(cx)
+        self.looks.as_mut().map_or(Poll::Ready(()), |looks| looks.flowing.poll_turn(cx))
     }
 
     /// Whether it takes turns: it does while it is looked at.
@@ -79,11 +71,8 @@ impl Holding {
 
     /// It had its turn, and bytes `moved`, or there was nothing to do.
     pub(super) fn had_turn(&mut self, cx: &mut Context<'_>, moved: bool) {
-        let Some(turn) = self.looks.as_mut().and_then(|looks| looks.turn.as_mut()) else { return };
-        if moved {
-            turn.had(cx);
-        } else {
-            turn.unused();
+        if let Some(looks) = &mut self.looks {
+            looks.flowing.had_turn(cx, moved);
         }
     }
 
@@ -101,17 +90,9 @@ impl Holding {
         }
         self.holder.moves();
         let next = Instant::now() + first_look(self.holder.budget());
-        let flowing = Flowing::new(&self.holder);
+        let flowing = Flowing::new(&self.holder, Told::default());
         let pause = FIRST_LOOK;
-        self.looks = Some(Box::new(Looks {
-            next,
-            pause,
-            delivered,
-            flowed: delivered,
-            queued: 0,
-            flowing,
-            turn: None,
-        }));
+        self.looks = Some(Box::new(Looks { next, pause, delivered, flowed: delivered, queued: 0, flowing }));
         true
     }
 

@@ -15,6 +15,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use tokio::task::coop;
 
+use crate::transport::turns::come_again;
+
 /// So often in a row what wakes itself is polled again; then other tasks have their turn.
 const TURNS: usize = 32;
 
@@ -53,14 +55,18 @@ impl Driven {
         self.connection.is_some()
     }
 
-    /// Goes on for as long as `future` does. When one wakes the other, that has its turn at once; and neither is polled for what
-    /// only concerns the other.
-    pub(super) async fn during<F: Future>(&mut self, mut future: Pin<&mut F>) -> F::Output {
+    /// Goes on for as long as `future` does. When one wakes the other, that has its turn at once, as long as they `may_go_on`; and
+    /// neither is polled for what only concerns the other.
+    pub(super) async fn during<F: Future>(
+        &mut self,
+        mut future: Pin<&mut F>,
+        may_go_on: impl Fn() -> bool,
+    ) -> F::Output {
         self.other.again();
         poll_fn(|cx| {
             self.woken.wakes(cx.waker());
             self.other.wakes(cx.waker());
-            in_turns(cx, || {
+            let (polled, again) = in_turns(&may_go_on, || {
                 self.woken.begin();
                 self.other.begin();
                 self.turn();
@@ -69,7 +75,11 @@ impl Driven {
                     false => Poll::Pending,
                 };
                 (polled, self.woken.end() | self.other.end())
-            })
+            });
+            if again {
+                cx.waker().wake_by_ref();
+            }
+            polled
         })
         .await
     }
@@ -81,36 +91,40 @@ impl fmt::Debug for Driven {
     }
 }
 
-/// Polls `future` again at once if it was woken while it was polled, as its parts do that pass something on to each other.
-/// Woken from outside, it wakes its task as any future does.
-pub(super) async fn at_once<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+/// Polls `future` again at once if it was woken while it was polled, as its parts do that pass something on to each other, as long as
+/// it `may_go_on`. Woken from outside, it wakes its task as any future does.
+pub(super) async fn at_once<F: Future>(mut future: Pin<&mut F>, may_go_on: impl Fn() -> bool) -> F::Output {
     let woken = Woken::new();
     poll_fn(|cx| {
         woken.wakes(cx.waker());
-        in_turns(cx, || {
+        let (polled, again) = in_turns(&may_go_on, || {
             woken.begin();
             // What woke it before this sees the future polled after this.
             woken.take();
             (future.as_mut().poll(&mut woken.context()), woken.end())
-        })
+        });
+        if again {
+            come_again(cx);
+        }
+        polled
     })
     .await
 }
 
-/// Polls by `turn` until that is ready, or says that it was not woken meanwhile; at most [`TURNS`] times. Then the task comes again later.
-fn in_turns<T>(cx: &Context<'_>, mut turn: impl FnMut() -> (Poll<T>, bool)) -> Poll<T> {
+/// Polls by `turn` until that is ready, or says that it was not woken meanwhile; at most [`TURNS`] times, and as long as it `may_go_on`. Whether
+/// the task has to come again.
+fn in_turns<T>(may_go_on: impl Fn() -> bool, mut turn: impl FnMut() -> (Poll<T>, bool)) -> (Poll<T>, bool) {
     for _ in 0..TURNS {
         let (polled, again) = turn();
         if polled.is_ready() || !again {
-            return polled;
+            return (polled, false);
         }
         // Without a budget nothing would be ready.
-        if !coop::has_budget_remaining() {
+        if !may_go_on() || !coop::has_budget_remaining() {
             break;
         }
     }
-    cx.waker().wake_by_ref();
-    Poll::Pending
+    (Poll::Pending, true)
 }
 
 /// Notes that a future was woken. Its task is woken only if that is not about to look by itself.
@@ -221,7 +235,7 @@ mod tests {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }));
-            let mut future = pin!(at_once(counting_down));
+            let mut future = pin!(at_once(counting_down, || true));
             let counted = Arc::default();
             let mut woke = 0;
             for poll in 1..=polls {
@@ -234,13 +248,26 @@ mod tests {
     }
 
     #[test]
+    fn what_may_not_go_on_comes_again() {
+        let left = AtomicUsize::new(3);
+        let waking = pin!(poll_fn(|cx| {
+            left.fetch_sub(1, SeqCst);
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        }));
+        let mut future = pin!(at_once(waking, || left.load(SeqCst) > 0));
+        assert_eq!(polled(future.as_mut(), &Arc::default()), (Poll::Pending, 1));
+        assert_eq!(left.load(SeqCst), 0);
+    }
+
+    #[test]
     fn what_is_woken_from_outside_wakes_its_task_each_time() {
         let kept: Mutex<Option<Waker>> = Mutex::default();
         let keeping = pin!(poll_fn(|cx| {
             *kept.lock().expect("no panic") = Some(cx.waker().clone());
             Poll::<()>::Pending
         }));
-        let mut future = pin!(at_once(keeping));
+        let mut future = pin!(at_once(keeping, || true));
         let counted = Arc::default();
         for _ in 0..3 {
             assert_eq!(polled(future.as_mut(), &counted), (Poll::Pending, 0));
@@ -274,7 +301,7 @@ mod tests {
                 // Waits for nothing more of the connection.
                 std::future::pending::<()>().await;
             }));
-            let mut using = pin!(driven.during(asking));
+            let mut using = pin!(driven.during(asking, || true));
             let counted = Arc::default();
             assert_eq!(polled(using.as_mut(), &counted), (Poll::Pending, 0));
             // A wake for nothing polls neither.
@@ -312,7 +339,7 @@ mod tests {
                 }
                 received
             });
-            at_once(receiving).await
+            at_once(receiving, || true).await
         });
         runtime.block_on(async {
             for _ in 0..TIMES {

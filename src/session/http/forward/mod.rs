@@ -51,7 +51,7 @@ use tokio::time::Instant;
 
 use crate::state::limits::kept::KeptPlace;
 use crate::transport::allowance::Allowance;
-use crate::transport::held::{Kind, Lease};
+use crate::transport::held::{Kind, Lease, Told};
 use crate::transport::response_buffer::ResponseBuffer;
 use crate::transport::stream::Transport;
 use crate::transport::target_io::TargetIo;
@@ -99,6 +99,8 @@ pub struct Kept {
     left: Left,
     /// How often the client was asked for credentials.
     asked: u8,
+    /// What its socket was told that it may hold.
+    told: Told,
 }
 
 /// So often a client is asked for credentials on one connection, as for those of egressd.
@@ -144,6 +146,8 @@ struct Upstream {
     buffer: Arc<ResponseBuffer>,
     /// Of what the connection costs while nothing moves: hyper's buffer for heads stays as large as the largest one made it.
     lease: Lease,
+    /// What its socket was told that it may hold.
+    told: Told,
     /// Dropping the upstream ends its connection in any state.
     connection: Driven,
 }
@@ -196,6 +200,7 @@ where
         return outcome(&track, Break::Spent(reason).finish(false), false);
     }
 
+    track.told().tell(kept.told, stream.socket());
     let halves = Halves::new(stream);
     let mut writer = &halves;
     let (parts, body) = match terms.changes.content() {
@@ -222,13 +227,13 @@ where
                 biased;
                 done = &mut download => done,
                 end = &mut upload => (end.finish(track.status().is_some()), false),
-                end = track.silence() => (end.finish(track.status().is_some()), false),
-                ending = stop => (Finish::Broken { ending, reason: None }, false),
-                end = look::look(&halves, &track) => (end.finish(track.status().is_some()), false),
             }
         });
-        driven::at_once(both).await
+        let moving = pin!(driven::at_once(both, || track.may_go_on()));
+        let done = look::in_turns((&halves, &track), moving, pin!(stop)).await;
+        done.unwrap_or_else(|broken| (broken, false))
     };
+    kept.told = track.told();
     if matches!(finish, Finish::Broken { ending: Ending::MemoryLimit, .. }) {
         // An orderly close would leave what the target does not read with the kernel.
         track.target(|socket| usize::from(socket.set_zero_linger().is_err()));
@@ -272,6 +277,7 @@ where
         && let Some(upstream) = kept.take(head, terms, is_repeatable)
     {
         track.reaches(upstream.socket.as_ref());
+        track.target(|socket| track.told().tell(upstream.told, socket));
         track.opened(upstream.addresses);
         let content =
             if is_repeatable { UploadBody::empty() } else { body.take().unwrap_or_else(UploadBody::empty) };
@@ -327,7 +333,8 @@ async fn attempt<W: AsyncWrite + Unpin>(
     upstream.writes(path_of(&request).len() + written::size(request.headers()));
     let sending = upstream.sender.send_request(request);
     let downloading = download::download(sending, told, &upstream.buffer, head, client, track, terms);
-    let result = upstream.connection.during(Box::pin(downloading).as_mut()).await;
+    let result = upstream.connection.during(Box::pin(downloading).as_mut(), || track.may_go_on()).await;
+    upstream.told = track.told();
     (result, upstream)
 }
 
@@ -462,6 +469,7 @@ impl Upstream {
             .map_err(|_| Failure::upstream("the target closed the connection before it was asked"))?;
         // Requests and small chunks are sent as they come; if this fails, it only costs time.
         let _ = socket.set_nodelay(true);
+        track.told().tell(Told::default(), socket);
         let buffer = ResponseBuffer::new(track.holder(), RESPONSE_BUFFER);
         let (stream, socket) = TargetIo::new(stream, Arc::clone(&buffer));
         let (sender, connection) = http1::Builder::new()
@@ -478,6 +486,7 @@ impl Upstream {
             socket,
             buffer,
             lease: Lease::of(track.holder(), Kind::Body, UPSTREAM),
+            told: track.told(),
             connection: Driven::new(connection.with_upgrades()),
         })
     }

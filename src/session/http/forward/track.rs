@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::outcome::Break;
 use super::terms::{Addresses, Terms};
-use crate::transport::held::{Holder, is_flow};
+use crate::transport::held::{Holder, Told, is_flow};
 use crate::transport::meter::Meter;
 use crate::wire::head::Head;
 use crate::words::outcome::Ending;
@@ -47,6 +47,12 @@ pub(super) struct Track<'a> {
     client_owes_read: AtomicBool,
     /// The target does not take what the client sends, or more is pipelined than is read ahead.
     unread: AtomicBool,
+    /// It waits for its turn to move bytes.
+    in_line: AtomicBool,
+    /// How many bytes will have moved when its turn is over.
+    turn_ends: AtomicU64,
+    /// What both sockets were told that they may hold.
+    told: Mutex<Told>,
     /// 0: none.
     status: AtomicU16,
     /// From the response, if it has one. A copy: a header value keeps the whole buffer of the head.
@@ -78,6 +84,9 @@ impl<'a> Track<'a> {
             client_owes_body: AtomicBool::new(false),
             client_owes_read: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            in_line: AtomicBool::new(false),
+            turn_ends: AtomicU64::new(u64::MAX),
+            told: Mutex::new(Told::ahead(holder)),
             holder,
             target: Mutex::new(None),
             status: AtomicU16::new(0),
@@ -194,6 +203,30 @@ impl<'a> Track<'a> {
         self.meter.sent() + self.meter.received()
     }
 
+    /// Others that flow have their turn.
+    pub(super) fn is_in_line(&self, is_in_line: bool) {
+        self.in_line.store(is_in_line, Relaxed);
+    }
+
+    /// So many bytes may move now.
+    pub(super) fn may_move(&self, most: u64) {
+        self.turn_ends.store(self.bytes().saturating_add(most), Relaxed);
+    }
+
+    /// Whether more may.
+    pub(super) fn may_go_on(&self) -> bool {
+        self.bytes() < self.turn_ends.load(Relaxed)
+    }
+
+    /// What its sockets are told, when it begins and while it flows.
+    pub(super) fn told(&self) -> Told {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn was_told(&self, told: Told) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
+    }
+
     /// This is the socket to the target.
     pub(super) fn reaches(&self, socket: Option<&Arc<TcpStream>>) {
         *self.target.lock().unwrap_or_else(PoisonError::into_inner) = socket.cloned();
@@ -242,9 +275,10 @@ impl<'a> Track<'a> {
         self.touch();
     }
 
-    /// How long nothing may move now. `None`: another deadline applies.
+    /// How long nothing may move now. `None`: another deadline applies, or it is not for the peers that nothing moves.
     fn patience(&self) -> Option<Duration> {
-        if !self.open.load(Relaxed) {
+        // What has come may be waiting for its turn.
+        if !self.open.load(Relaxed) || self.in_line.load(Relaxed) {
             return None;
         }
         let waits_for_response = self.request_is_complete() || self.expecting.load(Relaxed);

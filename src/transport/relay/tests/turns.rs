@@ -1,16 +1,15 @@
 //! Tunnels that wait for their turn, because many flow.
 
 use super::*;
-use crate::transport::held::{Flowing, HeldBytes};
-use crate::transport::relay::holding::TURNS;
-use crate::transport::turns::Turn;
+use crate::transport::held::{Flowing, HeldBytes, Told};
+use crate::transport::turns::tests::all_taken;
 
 /// What comes while it waits for its turn is not forgotten when its last look, which gives the place in line up, is due.
 #[tokio::test]
 async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
     const BURST: usize = 256 * 1024;
     let holder = HeldBytes::new(64 * 1024 * 1024).enter();
-    let crowd: Vec<Flowing> = (0..20).map(|_| Flowing::new(&holder)).collect();
+    let crowd: Vec<Flowing> = (0..20).map(|_| Flowing::new(&holder, Told::default())).collect();
     let (mut client, near_client) = connection(None).await;
     let (near_upstream, mut upstream) = connection(None).await;
     let pool: &'static Pool = Box::leak(Box::new(Pool::new(Sizes { large: 0, small: 0 })));
@@ -24,11 +23,7 @@ async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
     client.write_all(&vec![b'x'; BURST]).await.unwrap();
     exactly(&mut upstream, BURST).await;
     // All others have their turn, for longer than the looks last.
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let mut others: Vec<Turn> = (0..workers as u64).map(|other| Turn::of(&TURNS, other)).collect();
-    for other in &mut others {
-        poll_fn(|cx| other.poll(cx)).await;
-    }
+    let others = all_taken().await;
     client.write_all(b"!").await.unwrap();
     let came = tokio::time::timeout(Duration::from_secs(30), exactly(&mut upstream, 1)).await;
     assert_eq!(came.expect("it is not forgotten"), b"!");

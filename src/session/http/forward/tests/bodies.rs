@@ -17,7 +17,7 @@ fn pattern(length: usize) -> Vec<u8> {
 }
 
 /// An origin that sends every request's body back as it comes, in the framing it came in.
-async fn echo(_: usize, stream: TcpStream) {
+pub(super) async fn echo(_: usize, stream: TcpStream) {
     let service = service_fn(|request: Request<Incoming>| async move {
         Ok::<_, Infallible>(Response::new(request.into_body()))
     });

@@ -4,6 +4,7 @@ mod bodies;
 mod breaks;
 mod heads;
 mod held;
+mod turns;
 
 use std::pin::Pin;
 use std::sync::LazyLock;
@@ -79,6 +80,21 @@ where
     S: Future<Output = ()> + Send + 'static,
     C: Transport + Send + 'static,
 {
+    start_in(HeldBytes::unlimited(), bounds, origin, wrap).await
+}
+
+/// The same with this budget.
+async fn start_in<F, S, C>(
+    held: Arc<HeldBytes>,
+    bounds: Bounds,
+    origin: F,
+    wrap: impl FnOnce(TcpStream) -> C,
+) -> Run
+where
+    F: Fn(usize, TcpStream) -> S + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+    C: Transport + Send + 'static,
+{
     let (listener, origin_address) = bind().await;
     tokio::spawn(async move {
         for number in 0.. {
@@ -90,8 +106,9 @@ where
     let client = connect(address).await.expect("loopback");
     let (stream, _) = listener.accept().await.expect("connected");
     let opened = Arc::new(AtomicUsize::new(0));
-    let held = HeldBytes::unlimited();
-    let proxy = tokio::spawn(serve(wrap(stream), bounds, origin_address, opened.clone(), held.enter()));
+    let holder = held.enter();
+    holder.is_for([127, 0, 0, 1].into(), None);
+    let proxy = tokio::spawn(serve(wrap(stream), bounds, origin_address, opened.clone(), holder));
     Run { client, proxy, opened, held }
 }
 

@@ -1,18 +1,30 @@
 //! Turns at work that keeps a worker busy, such as a handshake or a tunnel full of bytes: a few at a time, and by client.
 //!
 //! A runtime serves what is ready in the order in which it became so. Hundreds of handshakes that are ready at once would all come before a
-//! byte of an open tunnel, which wants a hundredth of the time of one; and each step of opening one would wait for them anew. Here they wait in a line of their own: as many as there are
-//! workers have their turn, and a turn ends only after everything else that is ready had its own. In the line, clients come one after the
-//! other, each with what it asked first: a client that asks once does not wait behind another's hundreds.
+//! byte of an open tunnel, which wants a hundredth of the time of one; and each step of opening one would wait for them anew. Here they wait
+//! in a line of their own: as many as there are workers have their turn, and a turn ends only after everything else that is ready had its own,
+//! with what the kernel has reported meanwhile. In the line, clients come one after the other, each with what it asked first: a client that
+//! asks once does not wait behind another's hundreds.
 //!
-//! Nobody keeps a turn while it waits for its peer.
+//! Nobody keeps a turn while it waits for its peer. A turn begins later where it would use up the processor's quota ([`pace`]).
+
+mod pace;
+#[cfg(test)]
+pub(crate) mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker, ready};
+
+use tokio::time::{Sleep, sleep};
+
+pub use pace::keep_to;
+
+/// Of all whose bytes flow: tunnels, and bodies of plain HTTP.
+pub static FLOWING: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
 
 /// Who takes turns: clients as memory is counted for them ([`Holder::shares_with`](super::held::Holder::shares_with)).
 pub type Account = u64;
@@ -143,6 +155,8 @@ pub struct Turn {
     client: Account,
     ticket: Arc<Ticket>,
     stage: Stage,
+    /// Its turn has come, and begins when this is over.
+    pause: Option<Pin<Box<Sleep>>>,
 }
 
 impl Turn {
@@ -150,7 +164,7 @@ impl Turn {
     pub fn of(turns: &Arc<Turns>, client: Account) -> Self {
         let (is_granted, is_gone, task) = (false.into(), false.into(), Mutex::new(Waker::noop().clone()));
         let ticket = Arc::new(Ticket { is_granted, is_gone, task });
-        Turn { turns: Arc::clone(turns), client, ticket, stage: Stage::Out }
+        Turn { turns: Arc::clone(turns), client, ticket, stage: Stage::Out, pause: None }
     }
 
     /// Waits for the next turn. If it is ready, [`Turn::had`] or [`Turn::unused`] says what became of it.
@@ -161,13 +175,23 @@ impl Turn {
             self.turns.ask(self.client, &self.ticket);
             self.stage = Stage::InLine;
         }
-        if self.ticket.is_granted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        if !self.ticket.is_granted.load(Ordering::Acquire) {
+            return Poll::Pending;
+        }
+        if self.pause.is_none() {
+            self.pause = pace::pause().map(|pause| Box::pin(sleep(pause)));
+        }
+        if let Some(pause) = &mut self.pause {
+            ready!(pause.as_mut().poll(cx));
+            self.pause = None;
+        }
+        Poll::Ready(())
     }
 
     /// It was used: it ends when everything else that is ready now had its turn, for which the task is woken again.
     pub fn had(&mut self, cx: &mut Context<'_>) {
         self.stage = Stage::Had;
-        cx.waker().wake_by_ref();
+        come_again(cx);
     }
 
     /// The same where nobody else wants one: it ends at once. Whether it goes on.
@@ -204,6 +228,13 @@ impl Drop for Turn {
             self.turns.give_back(&self.ticket, true);
         }
     }
+}
+
+/// Wakes the task when everything else that is ready has had its turn. A task that wakes itself comes again before the runtime has asked
+/// the kernel what else is ready, which it does after some sixty tasks.
+pub fn come_again(cx: &mut Context<'_>) {
+    // With its first poll it leaves the waker with the runtime, for after that.
+    let _ = pin!(tokio::task::yield_now()).poll(cx);
 }
 
 /// Whether what it is waiting for has come.
@@ -296,141 +327,4 @@ where
 /// Plain values: a panic elsewhere leaves them correct.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use proptest::prelude::*;
-    use tokio::task::JoinSet;
-
-    use super::*;
-
-    /// Needs so many turns, and counts them; each time it is woken at once, as by bytes that are there already.
-    fn work(mut turns: usize, done: Arc<AtomicUsize>) -> impl Future<Output = usize> + Unpin {
-        poll_fn(move |cx| {
-            let before = done.fetch_add(1, Ordering::Relaxed);
-            turns -= 1;
-            cx.waker().wake_by_ref();
-            if turns == 0 { Poll::Ready(before) } else { Poll::Pending }
-        })
-    }
-
-    /// Whatever is ready goes on first.
-    async fn others() {
-        let mut had = false;
-        poll_fn(|cx| {
-            cx.waker().wake_by_ref();
-            if std::mem::replace(&mut had, true) { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-    }
-
-    #[tokio::test]
-    async fn who_asks_once_waits_for_nobodys_hundreds() {
-        let (turns, done) = (Turns::of(1), Arc::new(AtomicUsize::new(0)));
-        let mut many = JoinSet::new();
-        for _ in 0..500 {
-            many.spawn(turns.take(1, work(3, Arc::clone(&done))));
-        }
-        // All are in line, and what else is ready has its turn between any two of them.
-        others().await;
-        let other = tokio::spawn({
-            let done = Arc::clone(&done);
-            async move {
-                for _ in 0..50 {
-                    let before = done.load(Ordering::Relaxed);
-                    others().await;
-                    assert!(done.load(Ordering::Relaxed) - before <= 2);
-                }
-            }
-        });
-        other.await.unwrap();
-        let before = done.load(Ordering::Relaxed);
-        let last = turns.take(2, work(3, Arc::clone(&done))).await;
-        assert!(last - before < 10, "{before} {last}");
-        many.join_all().await;
-        assert_eq!(done.load(Ordering::Relaxed), 501 * 3);
-        assert_eq!(lock(&turns.state).taken, 0);
-    }
-
-    /// Counts how often it is woken.
-    #[derive(Default)]
-    struct Woken(AtomicUsize);
-
-    impl Wake for Woken {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    #[test]
-    fn a_task_is_woken_for_the_end_of_its_turn_only_where_others_wait() {
-        let turns = Turns::of(1);
-        let woken = Arc::new(Woken::default());
-        let waker = Waker::from(Arc::clone(&woken));
-        let cx = &mut Context::from_waker(&waker);
-        let at_once = || turns.take(1, Box::pin(async {}));
-        assert!(Pin::new(&mut at_once()).poll(cx).is_ready());
-        assert_eq!((woken.0.load(Ordering::Relaxed), lock(&turns.state).taken), (0, 0));
-        // Another has the turn, and a third one waits for it.
-        let (mut first, mut third) = (Turn::of(&turns, 2), at_once());
-        assert!(first.poll(cx).is_ready() && Pin::new(&mut third).poll(cx).is_pending());
-        assert!(first.used(cx), "it is woken when the others had theirs");
-        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-        assert!(Pin::new(&mut third).poll(cx).is_pending(), "until then it has its turn");
-        first.over();
-        assert!(Pin::new(&mut third).poll(cx).is_ready());
-        assert_eq!(lock(&turns.state).taken, 0);
-    }
-
-    #[tokio::test]
-    async fn who_waits_for_its_peer_has_no_turn() {
-        let turns = Turns::of(1);
-        let (tell, mut told) = tokio::sync::oneshot::channel::<()>();
-        let mut silent = Box::pin(turns.take(1, Box::pin(async move { (&mut told).await.is_ok() })));
-        for _ in 0..3 {
-            assert!(poll_fn(|cx| Poll::Ready(silent.as_mut().poll(cx).is_pending())).await);
-        }
-        assert_eq!(lock(&turns.state).taken, 0);
-        tell.send(()).unwrap();
-        assert!(silent.await);
-    }
-
-    proptest! {
-        /// Whatever is polled, woken and dropped in whatever order: no turn is lost, and none is had by more than there are.
-        #[test]
-        fn no_turn_is_lost(most in 1usize..3, steps in prop::collection::vec((0usize..8, 0u8..4), 0..200)) {
-            let (turns, done) = (Turns::of(most), Arc::new(AtomicUsize::new(0)));
-            let mut all: Vec<Option<_>> = (0..8).map(|_| None).collect();
-            let cx = &mut Context::from_waker(Waker::noop());
-            for (place, step) in steps {
-                let one = &mut all[place];
-                match step {
-                    0 => *one = Some(turns.take(place as u64 % 3, work(2, Arc::clone(&done)))),
-                    1 => *one = None,
-                    _ => {
-                        if let Some(some) = one && Pin::new(some).poll(cx).is_ready() {
-                            *one = None;
-                        }
-                    }
-                }
-                let had = all.iter().flatten().filter(|one| one.turn.ticket.is_granted.load(Ordering::Relaxed)).count();
-                prop_assert_eq!(lock(&turns.state).taken, had);
-                prop_assert!(had <= most);
-            }
-            // Who is left gets through, in any order.
-            for _ in 0..100 {
-                for one in &mut all {
-                    if let Some(some) = one && Pin::new(some).poll(cx).is_ready() {
-                        *one = None;
-                    }
-                }
-            }
-            prop_assert!(all.iter().all(Option::is_none));
-            let state = lock(&turns.state);
-            prop_assert!(state.taken == 0 && state.clients.is_empty() && state.waiting.is_empty(), "{:?}", state);
-        }
-    }
 }
