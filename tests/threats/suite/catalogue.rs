@@ -298,7 +298,7 @@ pub const ROWS: &[Row] = &[
     own(
         95,
         "a transparent connection that comes back: to a listener of egressd, by a name whose address is egressd's own, by a packet filter that leads egressd's own connections to it",
-        "`loop`, found by address and by the user of the socket",
+        "`loop`, found by address and by the user of the socket; behind one balancer by the hello, and for plain HTTP by a mark that only a second equal request under way carries",
         TRANSPARENT,
     ),
     row(PTR, "address whose PTR record is on the list", "never asks for a PTR record"),
