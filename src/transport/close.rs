@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ pub const LINGER_BYTES: usize = 64 * 1024;
 const SINK: usize = 16 * 1024;
 /// For whom all of them wait in line: they are on their way out.
 const CLOSING: Account = Account::MAX;
+
+/// So many wait in line at most.
+const MOST_IN_LINE: usize = 64;
 
 /// Shuts our side down, discards at most [`LINGER_BYTES`] or for [`LINGER_TIME`], and closes.
 pub async fn linger<S: AsyncRead + AsyncWrite + Unpin>(stream: S) {
@@ -71,12 +75,13 @@ pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: O
 }
 
 /// Reads on, and shows `seen` what comes. A peer that sends much waits for its turn: who is refused again and again with an upload would
-/// otherwise cost as much as one that is served.
+/// otherwise cost as much as one that is served. Where [`MOST_IN_LINE`] wait, no more of it is read, because what comes meanwhile stays with
+/// the kernel.
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut left = LINGER_BYTES;
-    let mut turn: Option<Turn> = None;
+    let mut turn: Option<(Turn, InLine)> = None;
     poll_fn(|cx| {
-        if let Some(turn) = &mut turn {
+        if let Some((turn, _)) = &mut turn {
             ready!(turn.poll(cx));
         }
         // On the stack while it is used, so that it is not part of the future.
@@ -84,7 +89,7 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8
         loop {
             let mut sink = ReadBuf::new(&mut sink);
             let Poll::Ready(read) = Pin::new(&mut *stream).poll_read(cx, &mut sink) else {
-                turn.iter_mut().for_each(Turn::unused);
+                turn.iter_mut().for_each(|(turn, _)| turn.unused());
                 return Poll::Pending;
             };
             read?;
@@ -95,11 +100,30 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8
                 return Poll::Ready(Ok(()));
             }
             if read == SINK && turn.is_none() {
-                ready!(turn.insert(Turn::of(&FLOWING, CLOSING)).poll(cx));
+                let Some(place) = InLine::enter() else { return Poll::Ready(Ok(())) };
+                ready!(turn.insert((Turn::of(&FLOWING, CLOSING), place)).0.poll(cx));
             }
         }
     })
     .await
+}
+
+/// One that waits for its turn to be read.
+struct InLine;
+
+static IN_LINE: AtomicUsize = AtomicUsize::new(0);
+
+impl InLine {
+    fn enter() -> Option<Self> {
+        let one_more = |count: usize| (count < MOST_IN_LINE).then_some(count + 1);
+        IN_LINE.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok().then(|| InLine)
+    }
+}
+
+impl Drop for InLine {
+    fn drop(&mut self) {
+        IN_LINE.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -188,6 +212,12 @@ mod tests {
             closing.await.unwrap();
             assert_eq!(begun.elapsed(), if waits { LINGER_TIME } else { Duration::ZERO });
         }
-        drop(others);
+        let many: Vec<InLine> = std::iter::from_fn(InLine::enter).collect();
+        let (near, mut far) = duplex(1 << 20);
+        far.write_all(&[0; LINGER_BYTES]).await.unwrap();
+        let begun = Instant::now();
+        linger(near).await;
+        assert_eq!((begun.elapsed(), is_in_line(CLOSING)), (Duration::ZERO, false), "too many wait");
+        drop((others, many));
     }
 }
