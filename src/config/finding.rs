@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::words::counted::counted;
 use crate::words::quote::shown;
+use crate::words::small_sort::SmallSort as _;
 
 /// The number of findings that one load keeps; the rest are only counted. A million broken lines must not become a
 /// million strings.
@@ -131,7 +132,7 @@ impl Findings {
     pub(super) fn finish(self) -> Vec<Finding> {
         let (dropped, errors) = (self.dropped.get(), self.errors.get());
         let mut kept = self.kept.into_inner();
-        kept.sort();
+        kept.small_sort();
         kept.dedup();
         if dropped > 0
             && let Some(last) = kept.last()

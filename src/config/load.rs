@@ -14,6 +14,7 @@ use super::settings::Config;
 use super::text::text;
 use super::{build, include, placeholders, places, policies, tree, typed};
 use crate::words::io_error::reason;
+use crate::words::small_sort::SmallSort as _;
 
 /// The embedded default: `config/egressd.yaml`.
 pub const DEFAULT: &str = include_str!("../../config/egressd.yaml");
@@ -57,7 +58,7 @@ pub fn load_by(path: Option<&Path>, reader: &dyn ReadFiles) -> Result<Loaded, Ve
             let (loaded, reporting) = load_named(Some(path), (&name, &content), reader, now);
             let with = |mut findings: Vec<Finding>| {
                 findings.extend(reporting);
-                findings.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+                findings.small_sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
                 findings
             };
             match loaded {

@@ -9,6 +9,7 @@ pub mod logformat;
 pub mod outcome;
 pub(crate) mod pasted;
 pub(crate) mod quote;
+pub(crate) mod small_sort;
 pub mod store_url;
 pub mod target;
 #[cfg(test)]

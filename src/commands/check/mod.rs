@@ -12,6 +12,7 @@ use super::{CONFIGURATION_REFUSED, FAILED, FINE, say};
 use crate::config::{self, Loaded};
 use crate::rules::Policy;
 use crate::words::counted::counted;
+use crate::words::small_sort::SmallCollect as _;
 
 /// `check`.
 #[derive(clap::Args, Debug)]
@@ -55,7 +56,7 @@ fn checked(loaded: &Loaded, file: Option<&Path>) -> String {
         number => format!(", with {}", counted(number, "warning", "warnings")),
     };
     let policies = &loaded.config.policies;
-    let sets: BTreeSet<&str> = policies.iter().flat_map(Policy::sets).collect();
+    let sets: BTreeSet<&str> = policies.iter().flat_map(Policy::sets).small_collect();
     let sets = match sets.len() {
         0 => String::new(),
         number => format!(", {}", counted(number, "set", "sets")),

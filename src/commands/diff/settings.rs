@@ -18,6 +18,7 @@ use crate::config::{
 };
 use crate::transport::purse::bank::OnFailure;
 use crate::words::client::Protocol;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 use crate::words::units::{Size, Span};
 
 /// Passes every change to `tell`.
@@ -95,7 +96,7 @@ fn in_brackets(key: &str, name: &str) -> String {
 }
 
 fn set<T: ToString>(items: impl IntoIterator<Item = T>) -> BTreeSet<String> {
-    items.into_iter().map(|item| item.to_string()).collect()
+    items.into_iter().map(|item| item.to_string()).small_collect()
 }
 
 /// All keys of a configuration; `names` are those of its listeners.
@@ -191,7 +192,7 @@ fn of_listener(listener: &Listener, compared_as: &str, proves: Opens) -> Vec<Row
         let mut inside = Rows::at(format!("{}.basic_auth", rows.part));
         inside.there(proves, Opens::Yes);
         let mut names: Vec<&str> = users.names().collect();
-        names.sort_unstable();
+        names.small_sort();
         for name in names {
             let exact = format!("{:?}", users.print_of(name)).into_bytes();
             // Another password: somebody may know it who did not know the old one.

@@ -16,6 +16,7 @@ use crate::wire::head::is_token_byte;
 use crate::words::aws::Account;
 use crate::words::client::{Client, Protocol};
 use crate::words::git::{Change, Operation, RefName};
+use crate::words::small_sort::SmallCollect as _;
 
 /// `explain`.
 #[derive(clap::Args, Debug)]
@@ -199,7 +200,7 @@ impl Explain {
                 object.insert("client_assumed".to_owned(), self.client.is_none().into());
                 object.insert("listener_assumed".to_owned(), assumes_listener.into());
                 let about = notes.into_iter().map(|(key, text)| (key.to_owned(), text.into()));
-                object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.collect()));
+                object.insert("rule_notes".to_owned(), serde_json::Value::Object(about.small_collect()));
                 object.insert("config".to_owned(), config.hash.short().to_string().into());
             }
             say(format_args!("{json}\n"));

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::words::small_sort::SmallSort as _;
+
 /// A line of the configuration that is read, or of a file that it names.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub(super) struct SourceLine {
@@ -82,7 +84,7 @@ impl Notes {
     pub(super) fn finish(mut self) -> Vec<Note> {
         let files = self.files;
         let rank = |note: &Note| files.iter().position(|file| *file == note.file);
-        self.notes.sort_by_key(|note| (rank(note), note.line));
+        self.notes.small_sort_by_key(|note| (rank(note), note.line));
         self.notes
     }
 }

@@ -9,6 +9,7 @@ use crate::rules::aws::AwsRule;
 use crate::rules::git::{GitRule, RefPattern, RepositoryPattern};
 use crate::words::aws::Account;
 use crate::words::git::{Change, Operation};
+use crate::words::small_sort::SmallCollect as _;
 
 /// Most refs that are told apart in an entry; more become those below `refs/heads/`, `refs/tags/` and so on.
 const REFS: usize = 8;
@@ -122,10 +123,10 @@ impl Asked {
             operations.remove(&Operation::List);
         }
         let all: BTreeSet<String> = match self.refs.len() > REFS {
-            false => self.refs.iter().map(ToString::to_string).collect(),
-            true => self.refs.iter().map(|name| family(name)).collect(),
+            false => self.refs.iter().map(ToString::to_string).small_collect(),
+            true => self.refs.iter().map(|name| family(name)).small_collect(),
         };
-        let refs: BTreeSet<String> = all.iter().take(MOST_REFS).cloned().collect();
+        let refs: BTreeSet<String> = all.iter().take(MOST_REFS).cloned().small_collect();
         unknown.refs |= refs.len() < all.len();
         let mut changes = if refs.is_empty() { BTreeSet::new() } else { self.changes.clone() };
         if !changes.is_empty() {
@@ -150,8 +151,8 @@ fn entry((operations, refs, changes, accounts, _): &Same, repositories: &BTreeSe
     let mut rule = GitRule::new(&operations);
     let beside = |path: &&str| path.rsplit_once('/').map(|(above, _)| format!("{above}/*"));
     let patterns: BTreeSet<String> = match repositories.len() > REPOSITORIES {
-        false => repositories.iter().map(ToString::to_string).collect(),
-        true => repositories.iter().filter_map(beside).collect(),
+        false => repositories.iter().map(ToString::to_string).small_collect(),
+        true => repositories.iter().filter_map(beside).small_collect(),
     };
     // A log may contain any text.
     let patterns = patterns.iter().take(REPOSITORIES).filter(|path| !path.contains("**"));

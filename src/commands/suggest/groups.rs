@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use super::askers::Asker;
 use super::kind::Kind;
 use super::lines::Line;
+use crate::words::small_sort::SmallSort as _;
 
 /// Most policies that are written: a person reads them.
 const MOST: usize = 1_000;
@@ -79,7 +80,7 @@ impl Gathering {
                 ));
             }
         }
-        all.sort_by_cached_key(|(policies, group)| {
+        all.small_sort_by_cached_key(|(policies, group)| {
             let lines = group.lines.iter();
             let kind = lines.clone().map(|line| line.kind).min().unwrap_or(Kind::Denied);
             let seen = lines.map(|line| &line.seen);

@@ -11,6 +11,7 @@ use super::kind::Kind;
 use super::paths::{DEEPEST, Paths};
 use crate::commands::logs::LoggedGit;
 use crate::rules::{Entry, PathPattern};
+use crate::words::small_sort::SmallCollect as _;
 
 /// Most methods of one kind that are told apart; further ones count as any method.
 const METHODS: usize = 16;
@@ -138,7 +139,8 @@ fn of_kind(seen: &BTreeMap<Asked, Paths>, written: &[Seen], kind: Kind) -> Vec<S
         });
         if !methods.is_empty() {
             let count: u64 = methods.values().sum();
-            let (patterns, sum) = by_methods.entry((methods.into_keys().collect(), websocket)).or_default();
+            let (patterns, sum) =
+                by_methods.entry((methods.into_keys().small_collect(), websocket)).or_default();
             patterns.push(pattern);
             *sum += count;
         }

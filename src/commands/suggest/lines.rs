@@ -10,6 +10,7 @@ use super::kind::Kind;
 use super::seen::{Seen, Wanted};
 use crate::rules::offer::rule_text;
 use crate::rules::{Ports, RuleOptions, Scheme};
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Port};
 
 /// One rule to write: a host, and adjacent ports that were seen with it.
@@ -55,7 +56,7 @@ pub(super) fn lines<'s>(
     // A `tcp` rule also allows what an `https` rule does, and of two rules for one host and port only one would decide.
     let place =
         |line: &Line| (line.wanted.host.to_string(), line.wanted.port, line.wanted.scheme != Scheme::Tcp);
-    lines.sort_by_cached_key(place);
+    lines.small_sort_by_cached_key(place);
     lines.dedup_by(|https, tcp| {
         let same = https.wanted.host == tcp.wanted.host && https.wanted.port == tcp.wanted.port;
         let both = same && tcp.wanted.scheme == Scheme::Tcp && https.wanted.scheme == Scheme::Https;
@@ -67,7 +68,7 @@ pub(super) fn lines<'s>(
     lines.retain(|line| denied || line.kind != Kind::Denied);
     let place =
         |line: &Line| (line.kind, reversed(&line.wanted.host), line.wanted.scheme.as_str(), line.wanted.port);
-    lines.sort_by_cached_key(place);
+    lines.small_sort_by_cached_key(place);
     lines.dedup_by(|next, row| {
         let (one, other) = (&row.wanted, &next.wanted);
         let same = one.scheme == other.scheme && one.host == other.host && row.kind == next.kind;
@@ -138,7 +139,7 @@ impl Line {
     pub(super) fn identity(&self) -> String {
         // Two clients may have been sent to the same addresses in another order.
         let mut private = self.seen.addresses.clone();
-        private.sort_unstable();
+        private.small_sort();
         let mut text = format!("{:?} {} {private:?}", self.kind, self.rule());
         for inside::Seen { kind, entry, unknown, .. } in &self.entries {
             // Writing to a String cannot fail.

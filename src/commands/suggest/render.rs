@@ -15,6 +15,7 @@ use crate::config::{self, Severity};
 use crate::rules::Scheme;
 use crate::rules::offer::tls_at_first;
 use crate::words::counted::counted;
+use crate::words::small_sort::SmallCollect as _;
 use crate::words::target::Host;
 
 /// Its file name in findings.
@@ -66,7 +67,7 @@ impl Suggestion {
                     let (_, at) = places.iter().find(|(place, _)| place.contains(&finding.line))?;
                     Some((*at, finding.text.clone()))
                 })
-                .collect();
+                .small_collect();
             if wrong.is_empty() {
                 break;
             }

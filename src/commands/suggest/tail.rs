@@ -10,6 +10,7 @@ use crate::rules::no_proxy::{NoProxy, Why as NoProxyWhy, itself, unknown_to_dns}
 use crate::telemetry::record::Cause;
 use crate::words::counted::counted;
 use crate::words::outcome::{Class, Reason};
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Target};
 
 impl Suggestion {
@@ -70,7 +71,7 @@ impl Suggestion {
         if missing.is_empty() {
             return;
         }
-        missing.sort_by(|one, other| {
+        missing.small_sort_by(|one, other| {
             (one.found.why, &one.found.entry).cmp(&(other.found.why, &other.found.entry))
         });
         out.push_str("# for the clients' no_proxy: no rule is the answer to these requests\n");

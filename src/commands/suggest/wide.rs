@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use crate::config;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// A pattern that matches this many names is mentioned.
 const MANY: usize = 4;
@@ -13,7 +14,7 @@ const LOOKED_AT: usize = 20_000;
 
 /// One line per pattern; the one that matches most names comes first.
 pub(super) fn patterns<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> {
-    let names: BTreeSet<&str> = names.take(LOOKED_AT).collect();
+    let names: BTreeSet<&str> = names.take(LOOKED_AT).small_collect();
     let mut fits: HashMap<String, usize> = HashMap::new();
     for name in names {
         let labels: Vec<&str> = name.split('.').collect();
@@ -26,7 +27,7 @@ pub(super) fn patterns<'n>(names: impl Iterator<Item = &'n str>) -> Vec<String> 
         }
     }
     let mut fits: Vec<(String, usize)> = fits.into_iter().filter(|(_, count)| *count >= MANY).collect();
-    fits.sort_by(|(one, most), (other, more)| more.cmp(most).then_with(|| one.cmp(other)));
+    fits.small_sort_by(|(one, most), (other, more)| more.cmp(most).then_with(|| one.cmp(other)));
     fits.truncate(MENTIONED);
     fits.into_iter().map(|(pattern, count)| mention(&pattern, count)).collect()
 }

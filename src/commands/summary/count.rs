@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::words::small_sort::SmallSort as _;
+
 /// Distinct targets, and clients, that are kept.
 pub(super) const MOST: usize = 50_000;
 
@@ -144,7 +146,7 @@ impl Counter {
     /// The first `most` by `key`, the largest first.
     pub fn top<K: Ord>(&self, most: usize, key: impl Fn(&Tally) -> K) -> Vec<(&str, &Tally)> {
         let mut all: Vec<(&str, &Tally)> = self.named.iter().map(|(name, tally)| (&**name, tally)).collect();
-        all.sort_by(|(one, a), (other, b)| key(b).cmp(&key(a)).then_with(|| one.cmp(other)));
+        all.small_sort_by(|(one, a), (other, b)| key(b).cmp(&key(a)).then_with(|| one.cmp(other)));
         all.truncate(most);
         all
     }

@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use super::count::{MOST, Tally};
+use crate::words::small_sort::SmallSort as _;
 
 /// Pairs of a client and a target that are kept. Those beyond count among the others.
 const PAIRS: usize = 200_000;
@@ -71,7 +72,7 @@ impl Names {
     fn top(&self, most: usize) -> Vec<(&str, u32)> {
         let mut all: Vec<(&str, u32)> =
             self.numbers.iter().map(|(name, number)| (&**name, *number)).collect();
-        all.sort_by_key(|(name, number)| {
+        all.small_sort_by_key(|(name, number)| {
             let sum = self.sum(*number);
             (Reverse((sum.requests, sum.bytes)), *name)
         });

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::commands::logs::{Entry, Text};
 use crate::rules::Mode;
 use crate::words::outcome::Decision;
+use crate::words::small_sort::SmallSort as _;
 
 /// Distinct policies that are kept.
 const MOST: usize = 1_000;
@@ -53,7 +54,7 @@ impl Modes {
     /// `moment` and `number` write times and numbers.
     pub fn told(&self, moment: impl Fn(i64) -> String, number: impl Fn(u64) -> String) -> Vec<String> {
         let mut all: Vec<_> = self.0.iter().filter(|(_, of)| of.now || of.would_deny > 0).collect();
-        all.sort_by_key(|(policy, of)| (!of.now, (*policy).clone()));
+        all.small_sort_by_key(|(policy, of)| (!of.now, (*policy).clone()));
         let told = all.into_iter().map(|(policy, of)| {
             let word = if of.would_deny == 1 { "request was" } else { "requests were" };
             let until = of.until.filter(|_| !of.now).map(|until| format!(", until {}", moment(until)));

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::{Counter, Inside, Summary, Tally};
 use crate::words::counted::counted;
+use crate::words::small_sort::SmallSort as _;
 
 /// Clients in the matrix.
 const COLUMNS: usize = 6;
@@ -165,7 +166,7 @@ impl Inside {
 /// The most frequent first.
 pub(super) fn by_count(reasons: &BTreeMap<&'static str, u64>) -> Vec<(&'static str, u64)> {
     let mut reasons: Vec<_> = reasons.iter().map(|(reason, count)| (*reason, *count)).collect();
-    reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+    reasons.small_sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
     reasons
 }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::cause::cause;
 use super::count::MOST;
 use crate::commands::logs::{Entry, Text};
+use crate::words::small_sort::SmallSort as _;
 
 /// Reasons, clients and policies of one target that are shown.
 const SHOWN: usize = 3;
@@ -79,7 +80,7 @@ impl Why {
     /// The most frequent reasons: `host_not_allowed 12x, port_not_allowed`.
     pub fn reasons(&self) -> String {
         let mut reasons = self.reasons.clone();
-        reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
+        reasons.small_sort_by_key(|(reason, count)| (std::cmp::Reverse(*count), *reason));
         let is_one = reasons.len() == 1;
         let shown = reasons.iter().take(SHOWN).map(|(reason, count)| match is_one {
             true => (*reason).to_owned(),

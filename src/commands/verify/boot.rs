@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::finding::At;
 use crate::wire::seal::{Hash, ReadSeal};
+use crate::words::small_sort::SmallSort as _;
 
 /// The hashes that a line may have: over all that is in it, and over what egressd writes, if a router added something. None:
 /// nothing has a hash that could match.
@@ -149,7 +150,7 @@ impl Boot {
         }
         // What still shares a place with another has no seal.
         self.wrong.extend(std::mem::take(&mut self.more).into_iter().map(|(seq, waiting)| (seq, waiting.at)));
-        self.wrong.sort_unstable();
+        self.wrong.small_sort();
     }
 }
 

@@ -3,6 +3,7 @@
 use super::book::Book;
 use super::boot::Proved;
 use super::finding::{Finding, Kind};
+use crate::words::small_sort::SmallSort as _;
 use jiff::Timestamp;
 
 /// A restart takes less, in seconds: a new pod is pulled and started in that time.
@@ -24,7 +25,7 @@ impl Book {
                 lives.push((first, if is_over { last } else { last.saturating_add(IDLE) }));
             }
         }
-        lives.sort_unstable();
+        lives.small_sort();
         let mut covered = range.from;
         for (first, last) in lives {
             if let Some(since) = covered.filter(|since| first.saturating_sub(*since) > RESTART)

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::book::Book;
 use super::finding::{Finding, Kind};
 use crate::wire::seal::Hash;
+use crate::words::small_sort::SmallCollect as _;
 
 /// What one boot had sealed at some time.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -152,7 +153,7 @@ impl Book {
                 add(Kind::Altered, boot, None, Some(other.at), text);
             }
         }
-        let named: BTreeSet<&str> = expected.iter().map(|expected| expected.boot.as_str()).collect();
+        let named: BTreeSet<&str> = expected.iter().map(|expected| expected.boot.as_str()).small_collect();
         for (boot, there) in self.boots.iter().filter(|(boot, _)| !named.contains(&***boot)) {
             // One without a seal was told of.
             let Some(first) = there.seals.values().next() else { continue };

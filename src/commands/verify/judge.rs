@@ -6,13 +6,14 @@ use super::book::Book;
 use super::boot::{Boot, Broken, Proved};
 use super::finding::{At, Finding, Findings, Kind};
 use super::range::Range;
+use crate::words::small_sort::SmallSort as _;
 
 impl Book {
     /// Adds what is wrong to [`Book::findings`].
     pub(super) fn judge(&mut self) {
         let range = self.range;
         let mut boots: Vec<(&Box<str>, &mut Boot)> = self.boots.iter_mut().collect();
-        boots.sort_by_key(|(name, _)| *name);
+        boots.small_sort_by_key(|(name, _)| *name);
         for (name, boot) in boots {
             boot.settle();
             Judge { name, boot, range, findings: &mut self.findings }.judge();
@@ -40,7 +41,7 @@ impl Judge<'_> {
         let boot = self.boot;
         let mut waiting: Vec<(u64, At)> =
             boot.waiting.iter().map(|(seq, waiting)| (*seq, waiting.at)).collect();
-        waiting.sort_unstable();
+        waiting.small_sort();
         let (mut before, mut number, mut end): (Option<&Proved>, u64, u64) = (None, 0, 0);
         let mut left = waiting.as_slice();
         let mut wrong: BTreeMap<u64, Vec<At>> = BTreeMap::new();

@@ -8,6 +8,7 @@ use super::book::Book;
 use super::boot::Proved;
 use super::finding::At;
 use crate::words::counted::counted;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// Findings that are shown as text; JSON has more.
 const SHOWN: usize = 200;
@@ -78,7 +79,7 @@ impl Book {
                 r#final: boot.seals.values().next_back().is_some_and(|seal: &Proved| seal.is_final),
             })
             .collect();
-        boots.sort_by_key(|boot| boot.boot);
+        boots.small_sort_by_key(|boot| boot.boot);
         let findings = self.findings.kept().iter().map(|finding| Told {
             kind: finding.kind.as_str(),
             boot: finding.boot.as_deref(),
@@ -99,7 +100,7 @@ impl Book {
                 .findings
                 .counts()
                 .map(|(kind, count)| (kind.as_str().to_owned(), count.into()))
-                .collect(),
+                .small_collect(),
             findings: findings.collect(),
             boots,
         };

@@ -6,6 +6,7 @@
 //! ([`super::watch`]).
 
 use crate::config::{self, Finding, Loaded, OnDisk, ReadFiles};
+use crate::words::small_sort::SmallSort as _;
 use std::cell::RefCell;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -86,7 +87,7 @@ impl Seen {
         let mut names = OnDisk.names(folder);
         if let Ok(names) = &mut names {
             // The order says nothing.
-            names.sort();
+            names.small_sort();
         }
         if !self.folders().any(|known| known == folder) {
             let content = names.as_deref().ok().map(digest);
@@ -123,7 +124,7 @@ impl Sight {
             return config::read_from_disk(&self.path).ok().as_deref().map(digest);
         }
         let mut names = OnDisk.names(&self.path).ok()?;
-        names.sort();
+        names.small_sort();
         Some(digest(&*names))
     }
 

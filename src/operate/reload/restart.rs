@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::config::{Config, Finding, Listener, Loaded, LogOutput, Position};
 use crate::words::client::Protocol;
+use crate::words::small_sort::SmallSort as _;
 
 /// A setting by its key, and its value in a configuration; `None`: it is not set.
 type Fixed<T> = (&'static str, fn(&T) -> Option<String>);
@@ -43,7 +44,7 @@ pub(super) fn needed(old: &Config, new: &Loaded, file: &Path) -> Vec<Finding> {
         told.compare(new.positions.of_key(key), &format!("`{key}`"), said(old), said(&new.config));
     }
     listeners(&old.listeners, new, &mut told);
-    told.findings.sort();
+    told.findings.small_sort();
     told.findings
 }
 
@@ -74,8 +75,8 @@ fn listeners(old: &[Listener], new: &Loaded, told: &mut Told<'_>) {
     };
     let (mut before, mut now) = (order(old), order(new));
     if before != now {
-        before.sort();
-        now.sort();
+        before.small_sort();
+        now.small_sort();
         if before == now {
             // A running listener finds its settings by their position in the list.
             told.needs(list, "the order of the listeners changed");

@@ -20,6 +20,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::wakeups::Wakeups;
+use crate::words::small_sort::SmallCollect as _;
 
 /// The kernel follows as many links in one path.
 const MAX_LINKS: usize = 40;
@@ -111,14 +112,14 @@ impl Watch {
         let folders: HashSet<PathBuf> =
             self.folders.iter().filter_map(|folder| fs::canonicalize(folder).ok()).collect();
         let ways = files.flat_map(way).chain(self.folders.iter().flat_map(|folder| way(folder)));
-        let entries: BTreeSet<PathBuf> = ways.collect();
+        let entries: BTreeSet<PathBuf> = ways.small_collect();
         let directory = |entry: &PathBuf| {
             let directory = entry.parent()?;
             Some((directory.to_owned(), Identity::of(directory)?))
         };
         let own = |folder: &PathBuf| Some((folder.clone(), Identity::of(folder)?));
         let wanted: BTreeMap<PathBuf, Identity> =
-            entries.iter().filter_map(directory).chain(folders.iter().filter_map(own)).collect();
+            entries.iter().filter_map(directory).chain(folders.iter().filter_map(own)).small_collect();
         let names = entries.iter().filter_map(|entry| entry.file_name().map(ToOwned::to_owned)).collect();
         *lock(&self.heard) = Heard { names, directories: wanted.keys().cloned().collect(), folders };
 

@@ -4,6 +4,7 @@ use super::{GitRule, RefPattern, RepositoryPattern};
 use crate::words::git::{
     Asks, Content, GitAsk, GitRequest, Operation, RefChange, RefName, Repository, Service,
 };
+use crate::words::small_sort::SmallSort as _;
 
 /// More examples tell no more.
 const MOST: usize = 256;
@@ -91,7 +92,7 @@ impl GitRule {
         };
         let mut names: Vec<RefName> =
             names.iter().filter_map(|name| RefName::new(name.as_bytes()).ok()).collect();
-        names.sort();
+        names.small_sort();
         names.dedup();
         names
     }

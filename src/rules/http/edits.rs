@@ -5,6 +5,8 @@ use std::fmt;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value};
 
+use crate::words::small_sort::SmallCollect as _;
+
 /// What `headers` of a rule does to each request that it lets through.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct HeaderEdits {
@@ -54,7 +56,7 @@ impl HeaderEdits {
     pub fn to_json(&self) -> Value {
         let fields = |fields: &mut dyn Iterator<Item = &SetField>| -> Value {
             let fields = fields.map(|field| (field.name.to_string(), Value::from(field.shown())));
-            Value::Object(fields.collect::<Map<String, Value>>())
+            Value::Object(fields.small_collect())
         };
         let mut keys = Map::new();
         for (key, in_file) in [("set", false), ("set_files", true)] {

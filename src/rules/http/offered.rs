@@ -10,6 +10,7 @@ use crate::rules::aws::AwsRule;
 use crate::rules::git::{GitRule, RefPattern, RepositoryPattern};
 use crate::words::aws::Regions;
 use crate::words::git::{Asks, Content, GitAsk, Lfs, Operation, RefChange, Service};
+use crate::words::small_sort::SmallSort as _;
 
 /// Longer paths are for no person to read.
 const LONGEST: usize = 256;
@@ -111,7 +112,7 @@ fn for_ask(ask: &GitAsk, nearest: &GitRule) -> Option<GitRule> {
             for change in changes.iter().map(RefChange::change) {
                 if !rule.changes.contains(&change) {
                     rule.changes = rule.changes.iter().copied().chain([change]).collect();
-                    rule.changes.sort();
+                    rule.changes.small_sort();
                 }
             }
         }

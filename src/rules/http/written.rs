@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use self::Written::{Keys, Number, Texts, Words};
 use super::requests::{Entry, Requests};
 use crate::rules::aws::AwsRule;
 use crate::rules::git::{GitRule, NEGOTIATION_LIMIT};
 use crate::words::git::Change;
+use crate::words::small_sort::SmallCollect as _;
 use crate::words::units::Size;
 
 /// The value of a key.
@@ -96,7 +97,7 @@ impl Written {
             Number(bytes) => Value::from(*bytes),
             Keys(keys) => {
                 let keys = keys.iter().map(|(key, value)| (key.clone(), value.to_json()));
-                Value::Object(keys.collect::<Map<String, Value>>())
+                Value::Object(keys.small_collect())
             }
         }
     }

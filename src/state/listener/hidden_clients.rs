@@ -9,6 +9,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use crate::words::small_sort::SmallSort as _;
+
 /// Connections that are examined together.
 const WINDOW: u32 = 1_000;
 /// An NLB has an address in each of its zones.
@@ -58,7 +60,7 @@ impl Window {
             return None;
         }
         let mut seen = std::mem::take(self).seen;
-        seen.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        seen.small_sort_by_key(|(_, count)| std::cmp::Reverse(*count));
         seen.truncate(FEW);
         let of_few: u32 = seen.iter().map(|(_, count)| count).sum();
         self.told = of_few >= WINDOW - ELSEWHERE;

@@ -24,6 +24,7 @@ use crate::wire::auth_scheme::AuthScheme;
 use crate::words::aws::Account;
 use crate::words::git::Operation;
 use crate::words::outcome::Decision;
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Target};
 
 /// Bytes of all kinds: some 6,000 usual ones, or 1,500 whose every text is as long as it may be.
@@ -216,7 +217,7 @@ impl Recent {
         };
         let oldest = oldest(now);
         groups.retain(|(_, group)| group.last >= oldest);
-        groups.sort_by_key(|(number, group)| (std::cmp::Reverse(group.last), *number));
+        groups.small_sort_by_key(|(number, group)| (std::cmp::Reverse(group.last), *number));
         groups
     }
 }

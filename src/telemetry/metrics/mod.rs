@@ -35,6 +35,7 @@ use crate::outbound::dial::{DialError, Dialled};
 use crate::transport::held::HeldBytes;
 use crate::words::git::Change;
 use crate::words::outcome::{Class, Decision, Ending, Reason};
+use crate::words::small_sort::SmallSort as _;
 
 mod at_scrape;
 mod budget_accounts;
@@ -460,7 +461,7 @@ impl Metrics {
     /// there are.
     pub fn requests_by_rule(&self, most: usize) -> (Vec<RequestCount>, usize) {
         let mut rows = self.requests.all.rows();
-        rows.sort_by_key(|row| std::cmp::Reverse(row.count));
+        rows.small_sort_by_key(|row| std::cmp::Reverse(row.count));
         let all = rows.len();
         rows.truncate(most);
         (rows, all)

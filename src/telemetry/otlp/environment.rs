@@ -9,6 +9,7 @@ use std::time::Duration;
 use http::HeaderMap;
 
 use crate::config::{OtlpEndpoint, otlp_header};
+use crate::words::small_sort::SmallCollect as _;
 
 /// How the names of all variables begin.
 const PREFIX: &str = "OTEL_";
@@ -120,7 +121,7 @@ impl Environment {
             .filter_map(|pair| pair.split_once('='))
             .filter_map(|(name, value)| Some((name.trim().to_owned(), percent_decoded(value.trim())?)))
             .filter(|(name, _)| !name.is_empty())
-            .collect();
+            .small_collect();
         if let Some(name) = self.get("OTEL_SERVICE_NAME") {
             attributes.insert("service.name".to_owned(), name.to_owned());
         }
@@ -130,7 +131,7 @@ impl Environment {
 
 impl FromIterator<(String, String)> for Environment {
     fn from_iter<I: IntoIterator<Item = (String, String)>>(variables: I) -> Self {
-        Environment(variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).collect())
+        Environment(variables.into_iter().filter(|(name, _)| name.starts_with(PREFIX)).small_collect())
     }
 }
 

@@ -16,6 +16,7 @@ use x509_parser::prelude::FromDer;
 
 use super::certificates::timestamp;
 use crate::transport::held::{HeldBytes, Kind};
+use crate::words::small_sort::SmallSort as _;
 
 /// What is trusted: the same for the same bytes of `client_ca` and `client_crl`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,7 +93,7 @@ impl ClientChain {
         let certificates: Box<[CertificateDer<'static>]> =
             path.iter().map(|(certificate, _)| (*certificate).clone().into_owned()).collect();
         let mut moments = moments(&certificates);
-        moments.sort();
+        moments.small_sort();
         ClientChain { certificates, counted: None, moments: moments.into(), judged: Mutex::new(None) }
     }
 

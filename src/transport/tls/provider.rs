@@ -9,11 +9,13 @@ use std::sync::Arc;
 use rustls::CipherSuite;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 
+use crate::words::small_sort::SmallSort as _;
+
 /// What handshakes of egressd offer, and choose from, in this order.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     // Stable: what has the same place keeps its order.
-    provider.cipher_suites.sort_by_key(|suite| place(suite.suite()));
+    provider.cipher_suites.small_sort_by_key(|suite| place(suite.suite()));
     Arc::new(provider)
 }
 

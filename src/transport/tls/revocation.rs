@@ -43,6 +43,7 @@ use super::files::{FileProblem, LIST, PemFile};
 use super::sentences;
 use super::signature::Signed;
 use crate::words::quote::quoted;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// Combinations of keys: names with two keys each, at a time. More is not a rollover.
 const MOST_SETS: usize = 16;
@@ -144,7 +145,7 @@ pub(super) fn read(
         })
     };
     let of_points_alone =
-        lists.iter().filter(|list| !has_general(list)).map(|list| list.issuer.to_vec()).collect();
+        lists.iter().filter(|list| !has_general(list)).map(|list| list.issuer.to_vec()).small_collect();
     let due = lists.iter().filter_map(|list| Some((list.due?, list.named.clone()))).collect();
     Ok(Counting { sets, of_points_alone, due })
 }
@@ -303,7 +304,7 @@ fn newest<'d>(
     problems: &mut Vec<FileProblem>,
 ) -> Vec<List<'d>> {
     // Stable: lists of the same age stay in the order of the file.
-    lists.sort_by(|a, b| b.age().cmp(&a.age()));
+    lists.small_sort_by(|a, b| b.age().cmp(&a.age()));
     let mut counting: Vec<List<'d>> = Vec::new();
     for list in lists {
         let Some(newer) = counting.iter().find(|newer| newer.subject() == list.subject()) else {
@@ -368,7 +369,7 @@ fn sets(lists: &[List<'_>]) -> Result<Vec<Orders>, &'static str> {
             lists.iter().map(|list| CertificateRevocationListDer::from(list.der.to_vec())).collect()
         };
         let mut general_first = chosen.clone();
-        general_first.sort_by_key(|list| list.point.is_some());
+        general_first.small_sort_by_key(|list| list.point.is_some());
         let both = |list: &&List<'_>| {
             chosen.iter().any(|other| other.issuer == list.issuer && other.point.is_none())
         };

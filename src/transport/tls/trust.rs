@@ -31,6 +31,7 @@ use super::files::{CERTIFICATE, FileProblem, PemFile, TlsPem};
 use super::revocation::{self, Counting};
 use super::sentences;
 use crate::transport::held::HeldBytes;
+use crate::words::small_sort::SmallCollect as _;
 
 /// Whom a listener accepts.
 #[derive(Debug)]
@@ -107,7 +108,7 @@ impl ClientTrust {
         let crl = pem.client_crl.as_ref();
         let ways = ways(&roots, &counting, provider).map_err(|text| vec![crl.unwrap_or(ca).problem(text)])?;
         let anchors = authorities.iter().zip(&below).filter(|(_, below)| !**below);
-        let anchors: BTreeSet<Vec<u8>> = anchors.map(|(anchor, _)| anchor.as_raw().to_vec()).collect();
+        let anchors: BTreeSet<Vec<u8>> = anchors.map(|(anchor, _)| anchor.as_raw().to_vec()).small_collect();
         let of_points_alone = counting.of_points_alone;
         let covered = |it: &CertificateDer<'_>| !is_in_no_list(&of_points_alone, it);
         let between = Between::of(&authorities, &below, covered, provider);

@@ -23,6 +23,7 @@ use crate::commands::explain::client;
 use crate::commands::logs::{Entry, Malformed, Reader, Stands, Text};
 use crate::rules::Policies;
 use crate::words::client::Client;
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Method, Target};
 use jiff::Timestamp;
 
@@ -93,7 +94,7 @@ impl Found {
         let place = |request: &Request| {
             (request.client, request.target.to_string(), request.inside.clone(), request.identity.clone())
         };
-        of_turn.sort_by_cached_key(|(request, seen)| (std::cmp::Reverse(seen.count), place(request)));
+        of_turn.small_sort_by_cached_key(|(request, seen)| (std::cmp::Reverse(seen.count), place(request)));
         of_turn
     }
 }

@@ -13,6 +13,7 @@ use super::clients::{self, allows_something, compare_networks, left_to_others};
 use super::strict::{Side, lets_more};
 use crate::rules::{Mode, Policies, Policy, Ports, RuleOptions, RuleView, Scheme, Shift};
 use crate::words::counted::counted;
+use crate::words::small_sort::SmallSort as _;
 
 /// So many rules for one host are held against each other when their order changes, and so many changes of it are told.
 const COMPARED: usize = 500;
@@ -295,7 +296,7 @@ impl<'p, F: FnMut(Change)> Comparison<'p, F> {
                 overtaken.extend(first.map(|now| (after.place, after.rule, now.rule)));
             }
         }
-        overtaken.sort_by_key(|(place, ..)| *place);
+        overtaken.small_sort_by_key(|(place, ..)| *place);
         for (_, rule, first) in overtaken.iter().take(TOLD) {
             let what = format!("{} comes before {} now", shown(first), shown(rule));
             (self.tell)(order_change(policy, what));

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 
 use super::read::{self, Unread, is_missing};
 use crate::commands::env::{ProxyUrl, Settings, ruby};
+use crate::words::small_sort::SmallCollect as _;
 use crate::words::target::Host;
 
 /// The variables that matter.
@@ -70,7 +71,7 @@ impl Environment {
             Ok(found) if !found.is_dir() => return None,
             Err(error) if is_missing(&error) => return None,
             Err(error) => {
-                let unknown = [HTTP, HTTPS, EXCEPTIONS, ALL].concat().into_iter().collect();
+                let unknown = [HTTP, HTTPS, EXCEPTIONS, ALL].concat().into_iter().small_collect();
                 let unread = Some(Unread::new(directory, error));
                 return Some(Environment { unknown, unread, ..Environment::default() });
             }

@@ -12,6 +12,7 @@ use super::read::{self, Unread, is_missing};
 use crate::commands::doctor::finding::{Finding, FindingState, finding};
 use crate::transport::tls::authorities::Authorities;
 use crate::words::io_error::reason;
+use crate::words::small_sort::SmallSort as _;
 
 /// Most files of a directory that are read; a system has some 300 links.
 const MOST_FILES: usize = 2_000;
@@ -64,7 +65,7 @@ fn certificates(directory: &Path) -> Held {
     };
     let mut files: Vec<PathBuf> =
         entries.flatten().map(|entry| entry.path()).filter(|path| !path.is_dir()).take(MOST_FILES).collect();
-    files.sort();
+    files.small_sort();
     let mut held = Held::default();
     for path in files {
         match read::text(&path) {

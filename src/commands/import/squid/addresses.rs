@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Subnets, Ipv6Subnets};
 
 use super::truth::Truth;
+use crate::words::small_sort::SmallSort as _;
 
 /// IPv4 addresses as Squid holds them: inside IPv6.
 const MAPPED: (u128, u128) = (0xffff_0000_0000, 0xffff_ffff_ffff);
@@ -158,7 +159,7 @@ impl AddressList {
         let joined = self.joined.iter().map(|(first, last)| (*first, *last));
         let doubtful = joined.filter(|range| !self.keeps(*range));
         let mut networks: Vec<IpNet> = kept.chain(doubtful).flat_map(pieces).collect();
-        networks.sort_unstable();
+        networks.small_sort();
         networks.dedup();
         networks
     }

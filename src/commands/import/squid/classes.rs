@@ -11,6 +11,7 @@ use super::acl::AclTest;
 use super::asked::Takes;
 use super::doors::Door;
 use super::truth::Truth;
+use crate::words::small_sort::SmallSort as _;
 
 /// One kind of client.
 #[derive(Clone, Debug)]
@@ -48,7 +49,7 @@ pub(super) fn of(access: &Access<'_>, users: &[String]) -> Vec<ClientClass> {
     }
     networks.extend(["0.0.0.0/0", "::/0"].into_iter().filter_map(|all| all.parse::<IpNet>().ok()));
     let mut networks: Vec<IpNet> = networks.into_iter().collect();
-    networks.sort_by_key(|network| (std::cmp::Reverse(network.prefix_len()), *network));
+    networks.small_sort_by_key(|network| (std::cmp::Reverse(network.prefix_len()), *network));
     let whom = || names.iter().copied().map(Some).chain([None]);
     let doors: Vec<Option<(usize, &Door)>> = match access.tells_doors_apart() && !access.doors.is_empty() {
         true => access.doors.iter().enumerate().map(Some).collect(),

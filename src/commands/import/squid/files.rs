@@ -8,6 +8,7 @@ use std::sync::Arc;
 use globset::GlobBuilder;
 
 use super::configmap;
+use crate::words::small_sort::SmallSort as _;
 
 /// Largest file that is read, in bytes: several times a list of a million names.
 const MAX_FILE: u64 = 256 << 20;
@@ -104,7 +105,7 @@ impl Files {
             }
         };
         names.retain(|name| !name.starts_with('.') && matcher.is_match(name));
-        names.sort();
+        names.small_sort();
         names.into_iter().map(|name| format!("{directory}{name}")).collect()
     }
 }

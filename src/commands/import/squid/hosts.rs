@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use super::regex::{Pattern, Patterns, written};
 use super::truth::Truth;
+use crate::words::small_sort::SmallSort as _;
 
 /// A set of hosts, of which some may be unknown.
 #[derive(Clone, Debug)]
@@ -112,7 +113,7 @@ impl HostSet {
             self.below.iter().filter(|name| !self.exact.contains(*name)).map(|name| format!("*.{name}"));
         let addresses = self.addresses.iter().map(ToString::to_string);
         let mut all: Vec<String> = names.chain(below).chain(addresses).collect();
-        all.sort_unstable();
+        all.small_sort();
         Some(all)
     }
 

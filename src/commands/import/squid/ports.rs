@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::words::small_sort::SmallCollect as _;
+
 /// The segments of 1 to 65535, in order; 80 and 443 are segments of their own.
 #[derive(Clone, Debug)]
 pub(super) struct Segments(Vec<(u16, u16)>);
@@ -9,7 +11,7 @@ pub(super) struct Segments(Vec<(u16, u16)>);
 impl Segments {
     /// Cut at both ends of every range.
     pub(super) fn cut(ranges: impl Iterator<Item = (u16, u16)>) -> Self {
-        let mut starts = BTreeSet::from([1_u32]);
+        let mut starts: BTreeSet<u32> = [1].into_iter().small_collect();
         for (low, high) in ranges.chain([(80, 80), (443, 443)]) {
             starts.insert(u32::from(low.max(1)));
             starts.insert(u32::from(high) + 1);

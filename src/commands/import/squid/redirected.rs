@@ -12,6 +12,7 @@ use super::access::{Access, AccessVerdict};
 use super::acl::{AclTest, RequestKind};
 use super::asked::{AskedHost, Takes};
 use crate::rules::AddressSet;
+use crate::words::small_sort::SmallCollect as _;
 
 /// At most so many networks are asked about.
 const MOST: usize = 256;
@@ -64,7 +65,7 @@ fn by_address(access: &Access<'_>, request: &RequestKind<'_>) -> AccessVerdict {
 /// All that a list tells apart.
 fn networks(access: &Access<'_>) -> BTreeSet<IpNet> {
     let all: [IpNet; 2] = [Ipv4Net::default().into(), Ipv6Net::default().into()];
-    let mut networks = BTreeSet::from(all);
+    let mut networks: BTreeSet<IpNet> = all.into_iter().small_collect();
     for (_, acl) in access.used() {
         match &acl.test {
             AclTest::Host(hosts) => networks.extend(hosts.addresses()),

@@ -14,6 +14,7 @@ use super::classes::ClientClass;
 use super::ports::Segments;
 use super::redirected;
 use super::truth::Truth;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// CONNECT, then plain HTTP.
 pub(super) const WAYS: [bool; 2] = [true, false];
@@ -33,7 +34,7 @@ impl Mentioned {
         let used = access.used();
         let mut names: BTreeSet<&str> = BTreeSet::new();
         let mut networks: BTreeSet<IpNet> =
-            ["0.0.0.0/0", "::/0"].iter().filter_map(|all| all.parse().ok()).collect();
+            ["0.0.0.0/0", "::/0"].iter().filter_map(|all| all.parse::<IpNet>().ok()).small_collect();
         let mut ports = Vec::new();
         for (_, acl) in &used {
             match &acl.test {
@@ -48,9 +49,9 @@ impl Mentioned {
             }
         }
         let mut names: Vec<String> = names.into_iter().map(str::to_owned).collect();
-        names.sort_by_key(|name| name.matches('.').count());
+        names.small_sort_by_key(|name| name.matches('.').count());
         let mut networks: Vec<IpNet> = networks.into_iter().collect();
-        networks.sort_by_key(IpNet::prefix_len);
+        networks.small_sort_by_key(IpNet::prefix_len);
         Mentioned { segments: Segments::cut(ports.into_iter()), names, networks }
     }
 }

@@ -7,6 +7,7 @@ use super::access::{Access, AccessRule};
 use super::acl::{AclTest, Literal};
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes};
+use crate::words::small_sort::SmallCollect as _;
 
 /// At most so many hosts are named that a line denies now.
 const NAMED: usize = 6;
@@ -115,7 +116,7 @@ impl<'a> Access<'a> {
 
     /// The lines that cannot be evaluated, whatever the host is, and that hold back what later lines allow.
     pub(super) fn blockers(&self) -> Vec<&AccessRule> {
-        let doubted: BTreeSet<usize> = self.doubts.borrow().iter().map(|(number, _)| *number).collect();
+        let doubted: BTreeSet<usize> = self.doubts.borrow().iter().map(|(number, _)| *number).small_collect();
         let rules = self.rules.iter().enumerate().filter(|(number, _)| doubted.contains(number));
         rules.map(|(_, rule)| rule).filter(|rule| self.may_block(rule)).collect()
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::query::{Query, cut};
 use crate::state::allowed::Pair;
 use crate::state::shared::Shared;
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Port};
 
 /// Clients of the matrix, and targets: those with the most requests.
@@ -140,7 +141,7 @@ fn sum<'a, K: Hash + Ord + Copy>(pairs: &'a [Arc<Pair>], key: impl Fn(&'a Pair) 
         }
     }
     let mut sums: Vec<(K, Sum<'a>)> = sums.into_iter().collect();
-    sums.sort_by(|(a, a_sum), (b, b_sum)| b_sum.count.cmp(&a_sum.count).then_with(|| a.cmp(b)));
+    sums.small_sort_by(|(a, a_sum), (b, b_sum)| b_sum.count.cmp(&a_sum.count).then_with(|| a.cmp(b)));
     sums
 }
 

@@ -10,6 +10,7 @@ use super::query::{Query, cut};
 use crate::rules::{OptionValue, Policy, RuleOptions, RuleView};
 use crate::state::shared::Shared;
 use crate::telemetry::metrics::RuleUse;
+use crate::words::small_sort::SmallCollect as _;
 
 #[derive(Serialize)]
 pub(super) struct Policies {
@@ -154,7 +155,7 @@ impl Rule {
             hits: 0,
             last_used: None,
             expires: rule.expires(),
-            options: options.collect(),
+            options: options.small_collect(),
         }
     }
 }

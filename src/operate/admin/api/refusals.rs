@@ -15,6 +15,7 @@ use crate::rules::registrable;
 use crate::state::recent::{AskedFor, Group};
 use crate::telemetry::record::{Cause, Event};
 use crate::words::outcome::Decision;
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Target};
 
 /// Clients and policies to choose from: those with the most kinds.
@@ -111,7 +112,7 @@ pub(super) fn page(query: &Query, groups: Vec<(u64, Arc<Group>)>) -> Page {
 fn by_domain(mut found: Vec<Listed>, domains: &HashMap<String, Domain>, most: usize) -> Vec<Listed> {
     let last = |domain: &str| domains.get(domain).map(|known| known.last);
     // Stable: within a domain the order stays.
-    found.sort_by(|a, b| last(&b.domain).cmp(&last(&a.domain)).then_with(|| a.domain.cmp(&b.domain)));
+    found.small_sort_by(|a, b| last(&b.domain).cmp(&last(&a.domain)).then_with(|| a.domain.cmp(&b.domain)));
     let (mut before, mut of_domain) = (String::new(), 0);
     found.retain(|one| {
         if one.domain != before {
@@ -199,7 +200,7 @@ fn choices(groups: &[(u64, Arc<Group>)]) -> Choices {
 
 fn most_first<K: ToString + Ord>(counts: BTreeMap<K, usize>) -> Vec<(String, usize)> {
     let mut counts: Vec<(K, usize)> = counts.into_iter().collect();
-    counts.sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
+    counts.small_sort_by(|(a, a_count), (b, b_count)| b_count.cmp(a_count).then_with(|| a.cmp(b)));
     counts.truncate(CHOICES);
     counts.into_iter().map(|(key, count)| (key.to_string(), count)).collect()
 }

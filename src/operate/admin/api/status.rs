@@ -20,6 +20,7 @@ use crate::transport::purse::bank::OnFailure;
 use crate::transport::tls::ClientTrust;
 use crate::words::client::Protocol;
 use crate::words::counted::counted;
+use crate::words::small_sort::SmallSort as _;
 
 /// Findings of a refused reload that are shown; stderr has all of them.
 const FINDINGS: usize = 50;
@@ -307,7 +308,7 @@ fn expiring(config: &Config) -> Expiring {
         return Expiring { total: 0, rules: Vec::new() };
     }
     let mut rules: Vec<_> = config.policies.rules().filter(|rule| rule.expires().is_some()).collect();
-    rules.sort_by_key(|rule| rule.expires());
+    rules.small_sort_by_key(|rule| rule.expires());
     let total = rules.len();
     Expiring { total, rules: rules.into_iter().take(EXPIRING).map(policy::Rule::of).collect() }
 }

@@ -18,6 +18,7 @@ use crate::rules::{Denied, DeniedRequest, Policies};
 use crate::state::live::{self, InsideRequest, Live};
 use crate::telemetry::record::Cause;
 use crate::words::outcome::{Class, Decision};
+use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Name};
 
 impl TunnelOrder {
@@ -144,7 +145,7 @@ pub(super) fn of(query: &Query, live: &Live, policies: &Policies) -> Tunnels {
         found.select_nth_unstable_by(query.limit - 1, compare);
     }
     found.truncate(query.limit);
-    found.sort_unstable_by(compare);
+    found.small_sort_by(compare);
     Tunnels {
         now: Timestamp::now(),
         total,

@@ -24,6 +24,7 @@ use super::regex::{Reading as Regex, UrlSet, read as read_regex, written};
 use super::truth::Truth;
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::words::io_error::reason;
+use crate::words::small_sort::SmallCollect as _;
 use crate::words::target::Name;
 
 /// So many values that match nothing are told one by one.
@@ -42,7 +43,7 @@ fn built_in() -> Acls {
         // cache_object:// and /squid-internal-mgr/: there are no such requests.
         ("manager", "url_regex", AclTest::Always(Truth::No)),
     ];
-    rows.into_iter().map(|(name, kind, test)| (key(name), Acl::new(&place, name, kind, test))).collect()
+    rows.into_iter().map(|(name, kind, test)| (key(name), Acl::new(&place, name, kind, test))).small_collect()
 }
 
 /// Whether users are compared as they give their names.

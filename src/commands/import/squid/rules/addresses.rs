@@ -16,6 +16,7 @@ use crate::commands::import::draft::DraftRule;
 use crate::commands::import::notes::NoteKind;
 use crate::rules::HostPattern;
 use crate::rules::address::holds_private;
+use crate::words::small_sort::SmallCollect as _;
 
 /// Adds what the table says of addresses.
 pub(super) fn add(
@@ -110,7 +111,7 @@ fn one(
     );
     if !hole.is_empty() {
         let PolicyContent { connect, http, perhaps, .. } = &gathering.content;
-        let rules: BTreeSet<usize> = connect.iter().chain(http).chain(perhaps).copied().collect();
+        let rules: BTreeSet<usize> = connect.iter().chain(http).chain(perhaps).copied().small_collect();
         for by in rules {
             let text = format!(
                 "a name of this line that leads to `{host}` is denied now: in egressd a `deny` of an address also holds for the names that lead to it"
@@ -160,7 +161,7 @@ fn led_to(gathering: &mut Gathering<'_, '_>, index: &Index<'_>, table: &mut Verd
             .flat_map(|row| row.allowed().map(|(index, by, unless)| (row.doubts(index), by, unless)))
             .filter(|(_, _, unless)| !unless.contains(&number))
             .flat_map(|(doubts, by, _)| doubts.iter().map(|(rule, _)| *rule).chain([by]))
-            .collect();
+            .small_collect();
         for by in earlier {
             let text = format!(
                 "a name of this line that leads to what line {} denies by `dst` is denied now: in egressd `deny` wins over every `allow`",

@@ -17,6 +17,7 @@ use crate::commands::import::draft::ListFile;
 use crate::commands::import::notes::{NoteKind, Notes};
 use crate::config;
 use crate::rules::AddressSet;
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// A file of networks that could stay.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ pub(super) fn of(access: &Access<'_>, files: &Files) -> Vec<ClientFile> {
             }
             let empty = content.iter().all(u8::is_ascii_whitespace);
             let file = ListFile { place: place.clone(), path: files.written(path), empty };
-            let acls = BTreeSet::from([name.to_owned()]);
+            let acls = [name.to_owned()].into_iter().small_collect();
             found.insert(path, ClientFile { file, source: path.clone(), networks, acls });
         }
     }
@@ -71,7 +72,7 @@ fn networks(content: &[u8]) -> Option<Vec<IpNet>> {
     }
     // What these are to Squid differs from one version to the next, as does which of two that overlap counts.
     let mut sorted = networks.clone();
-    sorted.sort_unstable();
+    sorted.small_sort();
     let overlap = sorted.windows(2).any(|pair| matches!(pair, [one, two] if one.contains(two)));
     (!overlap && networks.iter().all(|network| network.prefix_len() > 0)).then_some(networks)
 }

@@ -11,6 +11,7 @@ use super::lists::HostList;
 use super::reach::Reach;
 use crate::commands::import::draft::{AllowFile, DraftRule, ListFile};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
+use crate::words::small_sort::SmallCollect as _;
 
 /// What stands in one policy, and which of Squid's lines it comes from.
 #[derive(Clone, Default, Debug)]
@@ -65,7 +66,7 @@ impl Gathering<'_, '_> {
 
     /// Hosts that nothing mentions: no rule of egressd's is for all of them.
     pub(super) fn everything(&mut self, row: &VerdictRow) {
-        let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).collect();
+        let rules: BTreeSet<usize> = row.allowed().map(|(_, by, _)| by).small_collect();
         self.content.open |= !rules.is_empty() || (self.report && row.is_perhaps_allowed());
         for (index, ..) in row.allowed() {
             self.access.doubt(row.doubts(index));
@@ -203,7 +204,7 @@ impl Gathering<'_, '_> {
     /// Tells at each rule of Squid's what it allowed and is denied now.
     pub(super) fn lost(&mut self, row: &VerdictRow, lost: &Reach, text: &str) {
         let rules: BTreeSet<usize> =
-            row.allowed().filter(|(index, _, _)| lost.has(*index)).map(|(_, by, _)| by).collect();
+            row.allowed().filter(|(index, _, _)| lost.has(*index)).map(|(_, by, _)| by).small_collect();
         for (index, ..) in row.allowed().filter(|(index, ..)| lost.has(*index)) {
             self.access.doubt(row.doubts(index));
         }

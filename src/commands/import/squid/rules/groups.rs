@@ -14,6 +14,7 @@ use super::client_files::ClientFile;
 use super::content::PolicyContent;
 use crate::commands::import::draft::{DraftPolicy, free_name};
 use crate::rules::AddressSet;
+use crate::words::small_sort::SmallSort as _;
 
 /// The classes of one user, each with what is in its policy; and what is in that of a client that is added to each file of
 /// networks.
@@ -189,7 +190,7 @@ pub(super) fn needed(
         if group.networks.is_empty() && group.files.is_empty() {
             continue;
         }
-        group.networks.sort();
+        group.networks.small_sort();
         let name = names.of_group(&group, &AddressSet::of(&group.listed(files)), files);
         let at: Vec<&str> = [&*name].into_iter().chain(listeners.iter().map(String::as_str)).collect();
         let name = free_name(&short(&at.join("-")), |name| taken.contains(name) || others(name));

@@ -19,6 +19,7 @@ use super::super::truth::Truth;
 use crate::commands::import::draft::{DraftRule, ListFile};
 use crate::commands::import::notes::{NoteKind, Notes, SourceLine};
 use crate::rules::{HostPattern, RuleText, Scheme};
+use crate::words::small_sort::SmallCollect as _;
 
 /// A list of at most so many lines is written into egressd.yaml where it cannot stay a file.
 const WRITTEN: usize = 500;
@@ -98,7 +99,7 @@ impl HostLists {
             list.file.empty = content.iter().all(u8::is_ascii_whitespace);
             list.stay = read.stay(&hosts);
             if list.stay == Stay::File && !read.refused.is_empty() {
-                let leaving = read.refused.iter().map(|(place, _)| place.line).collect();
+                let leaving = read.refused.iter().map(|(place, _)| place.line).small_collect();
                 lists.leaving.insert(list.file.path.clone(), leaving);
             }
             list.told = list.told(&read, files, &hosts);

@@ -33,6 +33,7 @@ use super::table::{Mentioned, VerdictTable};
 use super::truth::Truth;
 use crate::commands::import::draft::{AllowFile, Draft, DraftPolicy};
 use crate::commands::import::notes::{NoteKind, Notes};
+use crate::words::small_sort::{SmallCollect as _, SmallSort as _};
 
 /// Makes the policies, and tells where they differ. `users`: those of the password file. Returns the files of hosts too.
 pub(super) fn policies(
@@ -114,7 +115,7 @@ pub(super) fn policies(
         let Contents { allowing, denying, frozen, .. } = &contents;
         let uses = frozen::Uses { allowing, denying, written: frozen };
         let clients = client_files.iter().enumerate().filter(|(number, _)| kept.contains(number));
-        let kept: BTreeSet<&str> = clients.map(|(_, file)| file.source.as_str()).collect();
+        let kept: BTreeSet<&str> = clients.map(|(_, file)| file.source.as_str()).small_collect();
         frozen::tell(access, files, &lists, &kept, &uses, notes);
     }
     (policies, lists)
@@ -210,7 +211,7 @@ impl Contents<'_> {
     fn of(&mut self, class: &ClientClass, notes: &mut Notes) -> Rc<PolicyContent> {
         let mut key: Vec<(String, Truth)> =
             class.lists.iter().map(|(name, is)| (name.clone(), *is)).collect();
-        key.sort();
+        key.small_sort();
         let key = (class.takes, key);
         if let Some(content) = self.by_lists.get(&key) {
             return Rc::clone(content);
@@ -240,9 +241,9 @@ impl Contents<'_> {
         let number =
             |file: &AllowFile| self.lists.lists.iter().position(|list| list.file.path == file.list.path);
         self.allowing.extend(content.files.iter().filter_map(number));
-        content.allow.sort();
+        content.allow.small_sort();
         content.allow.dedup();
-        content.deny.sort();
+        content.deny.small_sort();
         content.deny.dedup();
         content
     }

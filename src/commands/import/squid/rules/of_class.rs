@@ -11,6 +11,7 @@ use super::lists::{HostList, HostLists, Stay};
 use super::reach::Reach;
 use crate::commands::import::draft::AllowFile;
 use crate::commands::import::notes::NoteKind;
+use crate::words::small_sort::SmallSort as _;
 
 /// The files of hosts, for one class of clients.
 pub(super) struct OfClass<'l> {
@@ -82,7 +83,7 @@ impl<'l> OfClass<'l> {
             }
         }
         let mut numbers: Vec<usize> = self.denying.iter().copied().collect();
-        numbers.sort_unstable();
+        numbers.small_sort();
         for number in numbers {
             let Some(list) = self.list(number) else { continue };
             denying.insert(number);

@@ -14,6 +14,7 @@ use super::parent;
 use crate::commands::import::draft::{Draft, Exception, ParentFor, Setting};
 use crate::commands::import::notes::{NoteKind, Notes};
 use crate::rules::HostPattern;
+use crate::words::small_sort::SmallCollect as _;
 
 /// At most so many hosts of one list.
 const MOST: usize = 500;
@@ -159,7 +160,7 @@ fn take(line: &Line, from: usize, acls: &Acls, draft: &mut Draft, notes: &mut No
     };
     let Some(acl) = acls.get(acl) else { return false };
     let is_address = matches!(acl.test, AclTest::Destination { .. });
-    let lists = acl.places.values().chain([&acl.place]).cloned().collect();
+    let lists = acl.places.values().chain([&acl.place]).cloned().small_collect();
     draft.except.push(Exception { line: line.place.clone(), lists, hosts });
     let text = match is_address {
         false => "these go directly now, as they did (`upstream_proxy.except`)",

@@ -8,6 +8,7 @@ use crate::commands::import::draft::Setting;
 use crate::commands::import::notes::{NoteKind, SourceLine};
 use crate::config::users::Users;
 use crate::words::io_error::reason;
+use crate::words::small_sort::SmallCollect as _;
 
 /// So many lines of the file are told one by one.
 const REFUSED: usize = 20;
@@ -48,7 +49,7 @@ pub(super) fn auth(reader: &mut Reader<'_>, line: &Line) {
 fn users(reader: &mut Reader<'_>, line: &Line, path: &str, content: &[u8]) {
     let written = reader.files.written(path);
     let refused = Users::parse(content).err().unwrap_or_default();
-    let numbers: BTreeSet<u32> = refused.iter().map(|problem| problem.line).collect();
+    let numbers: BTreeSet<u32> = refused.iter().map(|problem| problem.line).small_collect();
     let kept = without(content, &numbers);
     let accepted = Users::parse(&kept).is_ok_and(|(users, _)| !users.is_empty());
     reader.users = String::from_utf8_lossy(if accepted { &kept } else { content })
