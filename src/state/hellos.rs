@@ -1,7 +1,7 @@
 //! The hellos of transparent connections whose targets have not answered yet. One that comes again in that time has come back.
 //!
 //! A hello goes on as it came, and the random of each has 32 bytes: behind a balancer, it shows which connection of one replica the others
-//! have sent on to it. Plain requests are here as well; of those, two may be equal ([`crate::session::http::round`]). Not here: loops that an address shows ([`crate::outbound::dial`]).
+//! have sent on to it. Plain requests are here as well; of those, two may be equal ([`crate::session::http`]). Not here: loops that an address shows ([`crate::outbound::dial`]).
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
