@@ -14,7 +14,7 @@ use crate::suite::drive::{Patience, drive};
 use crate::suite::verdict::harmed;
 use crate::suite::world::World;
 use crate::support::socks::{greeting, request};
-use crate::support::{Egressd, End, Record, directory, head_of, until};
+use crate::support::{Egressd, End, Origin, Record, config, directory, head_of, read, until, write};
 
 /// How the shim reaches egressd.
 #[derive(Clone)]
@@ -171,6 +171,72 @@ fn the_gate_holds_by_a_unix_socket() {
     let directory = directory();
     let path = directory.path().join("proxy.sock");
     hold(
+        |_| Way::Unix(path.clone()),
+        |text| with_listener(&text, |_| format!("address: \"unix:{}\"", path.display())),
+    );
+}
+
+/// A tunnel by this way to an address that only echoes, once it has done so; none if it was refused, or ended before.
+fn echoing(shim: &TcpListener, way: &Way, target: &str) -> Option<TcpStream> {
+    let way = way.clone();
+    #[expect(clippy::disallowed_methods, reason = "the client of the shim")]
+    let mut client = TcpStream::connect(shim.local_addr().expect("bound")).expect("it listens");
+    let (far, _) = shim.accept().expect("the client has connected");
+    spawn(move || carry(far, &way));
+    write!(client, "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").ok()?;
+    let head = head_of(&mut client).ok()?;
+    client.write_all(b"ping").ok()?;
+    let mut said = [0; 4];
+    (head.starts_with("HTTP/1.1 200") && client.read_exact(&mut said).is_ok()).then_some(client)
+}
+
+/// What refuses a tunnel and what ends one: a limit of the client, a rule that goes, a limit of uploads, the end of the program.
+fn ends(way: impl Fn(&Egressd) -> Way, change: impl Fn(String) -> String) {
+    let target = Origin::echo();
+    let rule = format!("tcp://{}", target.address());
+    let text = change(config(&[&rule]) + "limits: {tunnels_per_client: 1}\nshutdown: {grace_period: 1s}\n");
+    let proxy = Egressd::start(&text);
+    let (way, file) = (way(&proxy), proxy.file("egressd.yaml"));
+    // It has the address that it was given: a file without one would be refused.
+    let text = read(&file);
+    let shim = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let open = || echoing(&shim, &way, &target.address().to_string());
+    let first = open().expect("it is allowed");
+    assert!(open().is_none(), "a client may have one");
+    proxy.record(|record| record["reason"] == "client_limit_reached");
+    // A rule that goes ends what it let through, and lets nothing through any more.
+    write(&file, text.replace(&rule, "tcp://elsewhere.test:1"));
+    proxy.record(|record| record["ending"] == "policy_revoked");
+    assert!(open().is_none(), "no rule allows it");
+    proxy.record(|record| record["reason"] == "host_not_allowed");
+    drop(first);
+    let limited = format!("{{to: \"{rule}\", upload_limit: 4KiB}}");
+    write(&file, text.replace(&format!("\"{rule}\""), &limited));
+    let mut limited = until("the limit of uploads to be in force", open);
+    until("it to end the tunnel", || {
+        let _ = limited.write_all(&[7; 1024]);
+        proxy.records().iter().any(|record| record["ending"] == "upload_limit").then_some(())
+    });
+    let left = until("a place to be free again", open);
+    let ended = proxy.stop();
+    drop(left);
+    assert_eq!(ended.code, 0);
+    assert!(ended.records.iter().any(|record| record["ending"] == "drained"), "{:?}", ended.records);
+}
+
+#[test]
+fn limits_reloads_and_the_drain_hold_by_socks5() {
+    ends(
+        |proxy| Way::Socks(proxy.address()),
+        |text| with_listener(&text, |address| format!("address: {address}, protocols: [http, socks5]")),
+    );
+}
+
+#[test]
+fn limits_reloads_and_the_drain_hold_by_a_unix_socket() {
+    let directory = directory();
+    let path = directory.path().join("proxy.sock");
+    ends(
         |_| Way::Unix(path.clone()),
         |text| with_listener(&text, |_| format!("address: \"unix:{}\"", path.display())),
     );
