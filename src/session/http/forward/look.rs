@@ -16,8 +16,8 @@ use crate::transport::socket::is_gone;
 use crate::transport::stream::Transport;
 use crate::words::outcome::Ending;
 
-/// Most bytes of a turn: copied both ways and in pieces, they cost as much as four times as many in a tunnel.
-const TURN: u64 = 128 * 1024;
+/// Most bytes of a turn: copied both ways and in pieces, they cost as much as twice as many in a tunnel.
+const TURN: u64 = 256 * 1024;
 
 /// Goes on with `moving`, which moves the bytes of the exchange; where many flow, in turns ([`Flowing`]). What has moved no more than
 /// [`BULK`] waits for nobody. An exchange that flows pays one look a second.
