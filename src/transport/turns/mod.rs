@@ -184,6 +184,7 @@ impl Turn {
         if let Some(pause) = &mut self.pause {
             ready!(pause.as_mut().poll(cx));
             self.pause = None;
+            pace::paused();
         }
         Poll::Ready(())
     }

@@ -2,8 +2,8 @@
 //!
 //! A control group that has used up its quota of a period stands still until the next one begins: with a quarter of a processor for 75 of
 //! 100 ms. What takes turns can use up any quota, and then everybody who comes waits so long, however short what he asks for is. So a turn
-//! begins only while the program has used less than the quota without that part. It waits for no longer than [`AHEAD`]: other work alone
-//! must not stop it for good.
+//! begins only while the program has used less than the quota without that part. It waits for no longer than [`AHEAD`], and the next one for
+//! no more than [`AGAIN`] of what others used meanwhile: other work must neither stop turns nor make thousands of short ones wait so long.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +16,8 @@ const LEFT_OF_PERIOD: u32 = 10;
 /// So much of a quiet time may be used later, and so long a turn waits at most.
 const AHEAD: Duration = Duration::from_millis(20);
 
+const AGAIN: Duration = Duration::from_millis(2);
+
 /// Of the program; none without a quota.
 static PACE: OnceLock<Pace> = OnceLock::new();
 
@@ -26,10 +28,21 @@ pub fn keep_to(quota: Duration, period: Duration) {
 
 /// For how long a turn has to wait that is about to begin.
 pub(super) fn pause() -> Option<Duration> {
-    let pace = PACE.get()?;
+    PACE.get()?.pause(Instant::now(), used())
+}
+
+/// A turn begins after its pause.
+pub(super) fn paused() {
+    if let Some(pace) = PACE.get() {
+        pace.left(AGAIN, Instant::now(), used());
+    }
+}
+
+/// The time of processors that the program has used.
+fn used() -> Duration {
     let used = clock_gettime(ClockId::ProcessCPUTime);
-    let (seconds, nanoseconds) = (u64::try_from(used.tv_sec).ok()?, u32::try_from(used.tv_nsec).ok()?);
-    pace.pause(Instant::now(), Duration::new(seconds, nanoseconds))
+    let (seconds, nanoseconds) = (u64::try_from(used.tv_sec), u32::try_from(used.tv_nsec));
+    Duration::new(seconds.unwrap_or_default(), nanoseconds.unwrap_or_default())
 }
 
 #[derive(Debug)]
@@ -55,18 +68,24 @@ impl Pace {
     }
 
     fn pause(&self, now: Instant, used: Duration) -> Option<Duration> {
+        let left = self.left(AHEAD, now, used);
+        if left >= 0.0 {
+            return None;
+        }
+        Duration::try_from_secs_f64(-left / self.rate).ok()
+    }
+
+    /// What is left now. If more than that was used, what takes longer than `most` to come again is forgotten.
+    fn left(&self, most: Duration, now: Instant, used: Duration) -> f64 {
         // Plain numbers: a panic elsewhere leaves them correct.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let most = self.rate * AHEAD.as_secs_f64();
         let (at, before) = state.seen.unwrap_or((now, used));
         let passed = now.saturating_duration_since(at).as_secs_f64();
         let spent = used.saturating_sub(before).as_secs_f64();
-        state.left = (state.left + passed * self.rate - spent).clamp(-most, most);
+        let (least, ahead) = (-self.rate * most.as_secs_f64(), self.rate * AHEAD.as_secs_f64());
+        state.left = (state.left + passed * self.rate - spent).clamp(least, ahead);
         state.seen = Some((now, used));
-        if state.left >= 0.0 {
-            return None;
-        }
-        Duration::try_from_secs_f64(-state.left / self.rate).ok()
+        state.left
     }
 }
 
@@ -81,13 +100,17 @@ mod tests {
         let begun = Instant::now();
         let (mut now, mut used, mut in_turns) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
         while now < PERIOD * periods {
-            let pause = pace.pause(begun + now, used).unwrap_or_default();
-            assert!(pause <= AHEAD + Duration::from_micros(1), "{pause:?}");
-            // Timers are late.
-            let passed =
-                turn + pause + if pause.is_zero() { Duration::ZERO } else { Duration::from_millis(1) };
-            now += passed;
-            used += turn + others.mul_f64(passed.as_secs_f64() / PERIOD.as_secs_f64());
+            let others = |passed: Duration| others.mul_f64(passed.as_secs_f64() / PERIOD.as_secs_f64());
+            if let Some(pause) = pace.pause(begun + now, used) {
+                assert!(pause <= AHEAD + Duration::from_micros(1), "{pause:?}");
+                // Timers are late.
+                let pause = pause + Duration::from_millis(1);
+                now += pause;
+                used += others(pause);
+                pace.left(AGAIN, begun + now, used);
+            }
+            now += turn;
+            used += turn + others(turn);
             in_turns += turn;
         }
         in_turns
@@ -100,8 +123,8 @@ mod tests {
             // A quarter of a processor, of which a quarter is left.
             (25, 0, 175, 192),
             (25, 10, 80, 92),
-            // Others use more than all of it: turns still come, one every 20 ms.
-            (25, 40, 20, 30),
+            // Others use more than all of it: turns still come, and short ones soon.
+            (25, 40, 60, 90),
             // One processor, and two, of which a tenth of a period is left.
             (100, 0, 880, 915),
             (200, 0, 990, 1010),
