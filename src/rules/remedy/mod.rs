@@ -347,13 +347,10 @@ fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside
                 && denied_for == Reason::SchemeNotAllowed =>
         {
             let options = policy.search(target, now).allow.and_then(|(id, _)| policy.options_of(id));
-            if options
-                .is_some_and(|options| options.given.requests.is_some() || options.given.headers.is_some())
-            {
+            if options.is_some_and(|of| of.given.requests.is_some() || of.given.headers.is_some()) {
                 // `check` refuses a rule beside it that looks at less.
-                return Remedy::told(
-                    "the tunnel carried TLS, and its http rule looks at each request: no rule beside it can let TLS pass unread".to_owned(),
-                );
+                let told = "the tunnel carried TLS, and its http rule looks at each request: no rule beside it lets TLS pass";
+                return Remedy::told(told.to_owned());
             }
             let advice = "the tunnel carried TLS, and its http rule allows plain requests".to_owned();
             return Remedy { advice: Some(advice), ..added(policy, target, Inside::Tls, now) };
