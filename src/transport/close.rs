@@ -79,17 +79,26 @@ pub async fn close_tunnel<S: AsyncRead + AsyncWrite + Unpin>(stream: S, alert: O
 /// the kernel.
 async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8])) -> std::io::Result<()> {
     let mut left = LINGER_BYTES;
-    let mut turn: Option<(Turn, InLine)> = None;
+    let mut turn: Option<Turn> = None;
+    // Only while it waits: one that sends nothing more takes nobody's place.
+    let mut place: Option<InLine> = None;
     poll_fn(|cx| {
-        if let Some((turn, _)) = &mut turn {
+        if let Some(turn) = &mut turn {
+            if place.is_none() {
+                place = InLine::enter();
+                if place.is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
             ready!(turn.poll(cx));
+            place = None;
         }
         // On the stack while it is used, so that it is not part of the future.
         let mut sink = [0; SINK];
         loop {
             let mut sink = ReadBuf::new(&mut sink);
             let Poll::Ready(read) = Pin::new(&mut *stream).poll_read(cx, &mut sink) else {
-                turn.iter_mut().for_each(|(turn, _)| turn.unused());
+                turn.iter_mut().for_each(Turn::unused);
                 return Poll::Pending;
             };
             read?;
@@ -100,8 +109,12 @@ async fn discard<S: AsyncRead + Unpin>(stream: &mut S, mut seen: impl FnMut(&[u8
                 return Poll::Ready(Ok(()));
             }
             if read == SINK && turn.is_none() {
-                let Some(place) = InLine::enter() else { return Poll::Ready(Ok(())) };
-                ready!(turn.insert((Turn::of(&FLOWING, CLOSING), place)).0.poll(cx));
+                place = InLine::enter();
+                if place.is_none() {
+                    return Poll::Ready(Ok(()));
+                }
+                ready!(turn.insert(Turn::of(&FLOWING, CLOSING)).poll(cx));
+                place = None;
             }
         }
     })
@@ -197,7 +210,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_sends_much_waits_for_its_turn_and_one_that_sends_little_does_not() {
-        let others = all_taken().await;
+        let mut others = all_taken().await;
         for (bytes, waits) in [(SINK - 1, false), (LINGER_BYTES, true)] {
             let (near, mut far) = duplex(1 << 20);
             far.write_all(&vec![0; bytes]).await.unwrap();
@@ -218,6 +231,19 @@ mod tests {
         let begun = Instant::now();
         linger(near).await;
         assert_eq!((begun.elapsed(), is_in_line(CLOSING)), (Duration::ZERO, false), "too many wait");
-        drop((others, many));
+        drop(many);
+        // Those that had their turn and send nothing more are in nobody's way.
+        others.give_back();
+        let mut silent = Vec::new();
+        for _ in 0..=MOST_IN_LINE {
+            let (near, mut far) = duplex(1 << 20);
+            far.write_all(&[0; SINK]).await.unwrap();
+            let closing = tokio::spawn(linger(near));
+            // It has read them, and waits for more.
+            tokio::task::yield_now().await;
+            tokio::task::yield_now().await;
+            silent.push((closing, far));
+        }
+        assert!(silent.iter().all(|(closing, _)| !closing.is_finished()));
     }
 }

@@ -200,7 +200,7 @@ impl Ledger {
         Taken { bytes, step: id, until }
     }
 
-    /// Undoes a take. Where steps were put together, what is of the earlier one stays taken.
+    /// Undoes a take. Where steps were put together, what was taken of the one that came later stays taken.
     pub fn put_back(&mut self, taken: Taken, unused: u64) {
         if let Some(alone) = self.alone.iter_mut().rev().find(|alone| alone.id == taken.step) {
             alone.bytes = alone.bytes.saturating_sub(unused);

@@ -2,8 +2,9 @@
 //!
 //! A control group that has used up its quota of a period stands still until the next one begins: with a quarter of a processor for 75 of
 //! 100 ms. What takes turns can use up any quota, and then everybody who comes waits so long, however short what he asks for is. So a turn
-//! begins only while the program has used less than the quota without that part. It waits for no longer than [`AHEAD`], and the next one for
-//! no more than [`AGAIN`] of what others used meanwhile: other work must neither stop turns nor make thousands of short ones wait so long.
+//! begins only while the program has used less than the quota without that part. A turn waits for no longer than
+//! [`AHEAD`]. What others use in that time makes the next turn wait for no more than [`AGAIN`]: other work must not stop turns, nor make
+//! thousands of short ones wait for so long each.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ const LEFT_OF_PERIOD: u32 = 10;
 /// So much of a quiet time may be used later, and so long a turn waits at most.
 const AHEAD: Duration = Duration::from_millis(20);
 
+/// What was used while a turn waited counts for the next one, but for no more than this.
 const AGAIN: Duration = Duration::from_millis(2);
 
 /// Of the program; none without a quota.

@@ -10,8 +10,15 @@ use super::*;
 
 /// All turns of [`FLOWING`]; nobody else takes all of them meanwhile.
 pub(crate) struct AllTaken {
-    _turns: Vec<Turn>,
+    turns: Vec<Turn>,
     _alone: tokio::sync::MutexGuard<'static, ()>,
+}
+
+impl AllTaken {
+    /// Nobody has one any more, and nobody takes all of them.
+    pub(crate) fn give_back(&mut self) {
+        self.turns.clear();
+    }
 }
 
 pub(crate) async fn all_taken() -> AllTaken {
@@ -21,7 +28,7 @@ pub(crate) async fn all_taken() -> AllTaken {
     for turn in &mut turns {
         poll_fn(|cx| turn.poll(cx)).await;
     }
-    AllTaken { _turns: turns, _alone: alone }
+    AllTaken { turns, _alone: alone }
 }
 
 /// Whether somebody of this client is in line.
