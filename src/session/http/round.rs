@@ -19,6 +19,8 @@ use crate::words::client::Protocol;
 use crate::words::outcome::Reason;
 
 const CDN_LOOP: HeaderName = HeaderName::from_static("cdn-loop");
+/// Replicas that one request can go round.
+const MOST_MARKS: usize = 32;
 
 /// A request on its way, until this is dropped.
 #[derive(Default, Debug)]
@@ -51,7 +53,10 @@ impl<'h> Round<'h> {
         let asks = format!("{} {target}{path_and_query}", head.method);
         let under_way = shared.hellos.enter(asks.as_bytes());
         let mark = match (&under_way, HeaderValue::try_from(own)) {
-            (None, Ok(own)) => Mark(came_with.iter().cloned().chain([own]).collect()),
+            (None, Ok(own)) => {
+                let others = came_with.iter().filter(|value| is_mark(value)).take(MOST_MARKS);
+                Mark(others.cloned().chain([own]).collect())
+            }
             _ => Mark::default(),
         };
         Ok(Round { _under_way: under_way, mark })
@@ -65,13 +70,18 @@ impl<'h> Round<'h> {
 impl Mark {
     /// Written last: whatever a rule takes out, those of the other replicas go on.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
-        if !self.0.is_empty() {
-            headers.remove(&CDN_LOOP);
-            self.0.iter().for_each(|value| {
+        for value in &self.0 {
+            if !headers.get_all(&CDN_LOOP).iter().any(|there| there == value) {
                 headers.append(CDN_LOOP, value.clone());
-            });
+            }
         }
     }
+}
+
+/// Whether another replica may have written it: as [`mark`](crate::state::hellos::Hellos::mark) does. Whatever else a client wrote is for the
+/// rule, which may take it out.
+fn is_mark(value: &HeaderValue) -> bool {
+    value.len() == 16 && value.as_bytes().iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
 /// Whether a field has this name in its list, whatever parameters follow.
@@ -107,6 +117,20 @@ mod tests {
         for (value, want) in rows {
             let value = HeaderValue::from_bytes(value).expect("a value");
             assert_eq!(names(&value, "a1"), want, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_wrote_is_no_mark_of_a_replica() {
+        for (value, want) in [
+            ("0123456789abcdef", true),
+            ("0123456789abcde", false),
+            ("0123456789ABCDEF", false),
+            ("0123456789abcdef0", false),
+            ("secret,0123456789", false),
+            ("", false),
+        ] {
+            assert_eq!(is_mark(&HeaderValue::from_static(value)), want, "{value}");
         }
     }
 
