@@ -61,6 +61,7 @@ pub(super) fn lint(policies: &Policies, places: &[Place], own: &[Own], report: &
 
 /// Whether what is dialled at `address` arrives at `own`, if the port is the same.
 pub(super) fn arrives(own: SocketAddr, address: IpAddr) -> bool {
+    let address = address.to_canonical();
     match own.ip().to_canonical() {
         ip if ip.is_unspecified() => address.is_loopback(),
         ip => ip == address,

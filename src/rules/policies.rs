@@ -18,7 +18,7 @@ use crate::words::target::{Host, Method, Target};
 #[derive(Debug, Default)]
 pub struct Policies {
     policies: Vec<Policy>,
-    /// Asked for each plain request: whether an entry of any rule has `git` or `aws`.
+    /// Whether an entry of any rule has `git` or `aws`. Kept, because each request asks for it.
     recognises: bool,
 }
 
