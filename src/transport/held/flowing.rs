@@ -101,6 +101,11 @@ impl Flowing {
         self.turn.get_or_insert_with(|| Turn::of(&FLOWING, self.client)).poll(cx)
     }
 
+    /// It wants no turn any more, and gives back the one that it has.
+    pub fn leave_line(&mut self) {
+        self.turn = None;
+    }
+
     /// It had its turn, and bytes `moved`, or there was nothing to do.
     pub fn had_turn(&mut self, cx: &mut Context<'_>, moved: bool) {
         match &mut self.turn {

@@ -76,6 +76,13 @@ impl Holding {
         }
     }
 
+    /// It moves no more. To close it may take a second, and a turn too.
+    pub(super) fn leave_line(&mut self) {
+        if let Some(looks) = &mut self.looks {
+            looks.flowing.leave_line();
+        }
+    }
+
     /// After a turn: what was read and not delivered, and what is in pipes.
     pub(super) fn set(&mut self, relay: usize, pipe: usize) {
         self.holder.holds_instead(Kind::Relay, &mut self.relay, relay);

@@ -266,7 +266,7 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
     async fn run(&mut self, cancel: &Cancel) -> Ending {
         let mut cancelled = pin!(cancel.cancelled());
         let mut timer = pin!(sleep_until(self.relay.wake_at()));
-        poll_fn(|cx| {
+        let ending = poll_fn(|cx| {
             if let Poll::Ready(ending) = cancelled.as_mut().poll(cx) {
                 return Poll::Ready(ending);
             }
@@ -293,7 +293,9 @@ impl<C: End, U: End, P: Fn()> Flow<'_, '_, C, U, P> {
             }
             self.poll_timer(cx, timer.as_mut())
         })
-        .await
+        .await;
+        self.relay.holding.leave_line();
+        ending
     }
 
     /// A stream that is not read does not report its reset, and cannot be watched as a socket can. True if the timer has to be set for

@@ -33,3 +33,29 @@ async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
     assert_eq!(ended.expect("the reset is not forgotten").unwrap(), Ending::ClientReset);
     drop((others, crowd));
 }
+
+/// To close a tunnel may take a second, and a turn at reading what its client still sends: it must not be waiting for its own.
+#[tokio::test]
+async fn a_tunnel_that_has_ended_keeps_no_turn() {
+    const BURST: usize = 256 * 1024;
+    let holder = HeldBytes::new(64 * 1024 * 1024).enter();
+    let crowd: Vec<Flowing> = (0..20).map(|_| Flowing::new(&holder, Told::default())).collect();
+    let (mut client, near_client) = connection(None).await;
+    let (near_upstream, mut upstream) = connection(None).await;
+    let pool: &'static Pool = Box::leak(Box::new(Pool::new(Sizes { large: 0, small: 0 })));
+    let relayed = tokio::spawn(async move {
+        let (meter, cancel) = (Meter::default(), Cancel::new());
+        let mut relay = Relay::new(Early::default(), limits(), &holder, Some(pool));
+        let ending = relay.run(&near_client, &near_upstream, &meter, &cancel, &|| {}).await;
+        // Every turn is free, while what has ended is still there.
+        let taken = tokio::time::timeout(Duration::from_secs(20), all_taken()).await;
+        drop(relay);
+        (ending, taken.is_ok())
+    });
+    client.write_all(&vec![b'x'; BURST]).await.unwrap();
+    exactly(&mut upstream, BURST).await;
+    reset(&client);
+    drop(client);
+    assert_eq!(relayed.await.unwrap(), (Ending::ClientReset, true));
+    drop(crowd);
+}
