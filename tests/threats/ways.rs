@@ -93,7 +93,7 @@ pub(crate) fn target(case: &Case, world: &World) -> Option<String> {
     fits.then(|| format!("{host}:{port}"))
 }
 
-fn hold(way: impl Fn(&Egressd) -> Way, change: impl Fn(String) -> String) {
+fn hold(way: &dyn Fn(&Egressd) -> Way, change: &dyn Fn(String) -> String) {
     let world = World::on_loopback();
     let proxy = Egressd::start(&change(world.config() + UNHURRIED));
     let way = way(&proxy);
@@ -158,22 +158,31 @@ pub(crate) fn with_listener(text: &str, keys: impl Fn(&str) -> String) -> String
     format!("{before}listeners: [{{name: proxy, {}}}]{after}", keys(address))
 }
 
+fn by_socks5(proxy: &Egressd) -> Way {
+    Way::Socks(proxy.address())
+}
+
+fn speaking_socks5(text: String) -> String {
+    with_listener(&text, |address| format!("address: {address}, protocols: [http, socks5]"))
+}
+
+/// Runs `test` at a unix socket.
+fn by_socket(test: fn(&dyn Fn(&Egressd) -> Way, &dyn Fn(String) -> String)) {
+    let directory = directory();
+    let path = directory.path().join("proxy.sock");
+    test(&|_| Way::Unix(path.clone()), &|text| {
+        with_listener(&text, |_| format!("address: \"unix:{}\"", path.display()))
+    });
+}
+
 #[test]
 fn the_gate_holds_by_socks5() {
-    hold(
-        |proxy| Way::Socks(proxy.address()),
-        |text| with_listener(&text, |address| format!("address: {address}, protocols: [http, socks5]")),
-    );
+    hold(&by_socks5, &speaking_socks5);
 }
 
 #[test]
 fn the_gate_holds_by_a_unix_socket() {
-    let directory = directory();
-    let path = directory.path().join("proxy.sock");
-    hold(
-        |_| Way::Unix(path.clone()),
-        |text| with_listener(&text, |_| format!("address: \"unix:{}\"", path.display())),
-    );
+    by_socket(hold);
 }
 
 /// A tunnel by this way to an address that only echoes, once it has done so; none if it was refused, or ended before.
@@ -191,7 +200,7 @@ fn echoing(shim: &TcpListener, way: &Way, target: &str) -> Option<TcpStream> {
 }
 
 /// What refuses a tunnel and what ends one: a limit of the client, a rule that goes, a limit of uploads, the end of the program.
-fn ends(way: impl Fn(&Egressd) -> Way, change: impl Fn(String) -> String) {
+fn ends(way: &dyn Fn(&Egressd) -> Way, change: &dyn Fn(String) -> String) {
     let target = Origin::echo();
     let rule = format!("tcp://{}", target.address());
     let text = change(config(&[&rule]) + "limits: {tunnels_per_client: 1}\nshutdown: {grace_period: 1s}\n");
@@ -226,18 +235,10 @@ fn ends(way: impl Fn(&Egressd) -> Way, change: impl Fn(String) -> String) {
 
 #[test]
 fn limits_reloads_and_the_drain_hold_by_socks5() {
-    ends(
-        |proxy| Way::Socks(proxy.address()),
-        |text| with_listener(&text, |address| format!("address: {address}, protocols: [http, socks5]")),
-    );
+    ends(&by_socks5, &speaking_socks5);
 }
 
 #[test]
 fn limits_reloads_and_the_drain_hold_by_a_unix_socket() {
-    let directory = directory();
-    let path = directory.path().join("proxy.sock");
-    ends(
-        |_| Way::Unix(path.clone()),
-        |text| with_listener(&text, |_| format!("address: \"unix:{}\"", path.display())),
-    );
+    by_socket(ends);
 }

@@ -16,7 +16,6 @@ const LEFT: u32 = 4;
 const LEFT_OF_PERIOD: u32 = 10;
 /// So much of a quiet time may be used later, and so long a turn waits at most.
 const AHEAD: Duration = Duration::from_millis(20);
-
 /// What was used while a turn waited counts for the next one, but for no more than this.
 const AGAIN: Duration = Duration::from_millis(2);
 
