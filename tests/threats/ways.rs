@@ -166,8 +166,11 @@ fn speaking_socks5(text: String) -> String {
     with_listener(&text, |address| format!("address: {address}, protocols: [http, socks5]"))
 }
 
+/// What runs by a way, with a listener for it.
+type Test = fn(&dyn Fn(&Egressd) -> Way, &dyn Fn(String) -> String);
+
 /// Runs `test` at a unix socket.
-fn by_socket(test: fn(&dyn Fn(&Egressd) -> Way, &dyn Fn(String) -> String)) {
+fn by_socket(test: Test) {
     let directory = directory();
     let path = directory.path().join("proxy.sock");
     test(&|_| Way::Unix(path.clone()), &|text| {

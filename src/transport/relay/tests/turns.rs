@@ -36,7 +36,7 @@ impl InCrowd {
     }
 
     /// The client resets it. What has ended, and how.
-    async fn is_reset(self) -> (Relay<'static>, Ending) {
+    async fn reset_by_client(self) -> (Relay<'static>, Ending) {
         reset(&self.client);
         drop(self.client);
         let ended = tokio::time::timeout(Duration::from_secs(30), self.relayed).await;
@@ -56,7 +56,7 @@ async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
     tunnel.client.write_all(b"!").await.unwrap();
     let came = tokio::time::timeout(Duration::from_secs(30), exactly(&mut tunnel.upstream, 1)).await;
     assert_eq!(came.expect("it is not forgotten"), b"!");
-    assert_eq!(tunnel.is_reset().await.1, Ending::ClientReset);
+    assert_eq!(tunnel.reset_by_client().await.1, Ending::ClientReset);
     drop(others);
 }
 
@@ -65,7 +65,7 @@ async fn a_tunnel_in_line_goes_on_when_its_last_look_gives_the_place_up() {
 async fn a_tunnel_that_has_ended_keeps_no_turn() {
     let mut tunnel = InCrowd::new().await;
     tunnel.bursts().await;
-    let (relay, ending) = tunnel.is_reset().await;
+    let (relay, ending) = tunnel.reset_by_client().await;
     assert_eq!(ending, Ending::ClientReset);
     let all = tokio::time::timeout(Duration::from_secs(20), all_taken()).await;
     assert!(all.is_ok(), "every turn is free, while what has ended is still there");
