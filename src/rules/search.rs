@@ -31,9 +31,10 @@ use super::labels::Hit;
 use super::names::suffixes;
 use super::policy::Policy;
 use super::rule::{Ports, Scheme};
-use super::store::{Kind, Rule, RuleId};
+use super::store::{Kind, NONE, Rule, RuleId};
+use super::view::RuleView;
 use crate::words::outcome::Reason;
-use crate::words::target::{Host, Method, Port, Target};
+use crate::words::target::{Host, Method, Name, Port, Target};
 
 /// How far an `allow` rule that matches the host also matches the request.
 enum Fit {
@@ -195,6 +196,28 @@ impl Found {
 }
 
 impl Policy {
+    /// Every rule that matches a name, whatever its ports, its method and its expiry, as written: found as a decision finds them.
+    pub fn rules_for(&self, name: &Name) -> impl Iterator<Item = RuleView<'_>> {
+        let name = name.as_str();
+        let mut found: Vec<RuleId> = Vec::new();
+        let mut hits: Vec<Hit> = Vec::new();
+        for (start, hash) in suffixes(name) {
+            let suffix = &name[start..];
+            let head = self.names.find(hash, |id| self.store.name(id) == suffix).unwrap_or(NONE);
+            let fits = |rule: &Rule| match rule.kind() {
+                Kind::Exact => start == 0,
+                Kind::UnderOrSelf => true,
+                Kind::Under => start > 0,
+                Kind::Labels | Kind::Address => false,
+            };
+            found.extend(self.store.chain(head).filter(|(_, rule)| fits(rule)).map(|(id, _)| id));
+            self.labels.find(name, start, hash, &self.store, &mut hits);
+        }
+        found.extend(hits.iter().map(|hit| hit.rule));
+        found.sort_unstable();
+        found.into_iter().map(|id| self.view(id))
+    }
+
     /// Weighs every rule that matches the host and keeps the first of each kind.
     pub(super) fn search(&self, target: &Target, now: Timestamp) -> Found {
         let found = match &target.host {
