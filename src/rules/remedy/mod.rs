@@ -8,21 +8,21 @@
 mod recorded;
 #[cfg(test)]
 mod tests;
+mod written;
 
 use jiff::Timestamp;
 
 pub use self::recorded::Recorded;
+use self::written::{Written, written};
 use crate::rules::advice::SEND_NAMES;
-use crate::rules::builder::{Origin, PolicyBuilder};
 use crate::rules::http_request::judge;
-use crate::rules::lint::{self, LintKind};
 use crate::rules::no_proxy::{self, no_proxy};
-use crate::rules::offer::{Inside, NoOffer, Offer, clear_at_first, entry, offer, rule_text, to_open};
+use crate::rules::offer::{Inside, NoOffer, Offer, entry, offer, to_open};
 use crate::rules::options::{Ech, RuleOptions};
-use crate::rules::rule::{RuleText, Scheme, Schemes};
-use crate::rules::{ClientMatch, Denial, HttpRequest, MatchedRule, Mode, Permit, Policies, Policy, Upgrade};
+use crate::rules::rule::Scheme;
+use crate::rules::{Denial, HttpRequest, MatchedRule, Permit, Policies, Policy, Upgrade};
 use crate::words::outcome::{Class, Decision, Reason};
-use crate::words::target::{Host, Method, Name, Port, Target};
+use crate::words::target::{Host, Method, Name, Target};
 
 /// What to do about one denial.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -64,6 +64,12 @@ impl Remedy {
         }
         let rule = self.rule.as_ref()?;
         Some(format!("- {}", entry(rule, self.options.as_deref().unwrap_or_default())))
+    }
+}
+
+impl From<Written> for Remedy {
+    fn from(Written { rule, options, warnings }: Written) -> Self {
+        Remedy { rule: Some(rule), options, warnings, ..Remedy::default() }
     }
 }
 
@@ -402,7 +408,7 @@ fn by_rules(policy: &Policy, denied_for: Reason, target: &Target, inside: Inside
 fn added(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) -> Remedy {
     let listed = policy.search(target, now).names_host();
     match offer(target, inside, listed, policy.private()) {
-        Ok(offer) => written(&offer, RuleOptions::default()),
+        Ok(offer) => written(&offer, RuleOptions::default()).into(),
         Err(why) => Remedy::told(why.to_string()),
     }
 }
@@ -438,62 +444,8 @@ fn in_place(policy: &Policy, target: &Target, inside: Inside, now: Timestamp) ->
         given.verify_certificate = false;
         given.ech = Ech::Allow;
     }
-    let mut remedy = written(&offer, given);
+    let mut remedy = Remedy::from(written(&offer, given));
     remedy.warnings.push(format!("it decides in place of `{text}` for every request to {target}"));
     remedy.first = true;
     remedy
-}
-
-/// The rule for only this host and port, and what to consider before it is added.
-fn written(offer: &Offer, mut options: RuleOptions) -> Remedy {
-    let Offer { scheme, host, port, private, certain } = offer;
-    let text = offer.rule();
-    let mut warnings = doubts(&text, &RuleOptions { private: private.clone(), ..options.clone() });
-    match scheme {
-        Scheme::Tcp => {
-            warnings.push("tcp: the content is not inspected, whatever answers there".to_owned());
-            if !certain && clear_at_first(*port).is_none() {
-                let narrower = rule_text(Scheme::Https, host, (*port).into());
-                let name = match host {
-                    Host::Name(_) => "",
-                    Host::Address(_) => " and names no server",
-                };
-                warnings.push(format!(
-                    "{narrower} is narrower, if the client speaks TLS from the first byte{name}"
-                ));
-            }
-        }
-        Scheme::Http => warnings.push("http: the traffic can be read and changed on the way".to_owned()),
-        Scheme::Https if !certain && *port != Port::HTTPS => warnings.push(format!(
-            "https: the client must speak TLS from the first byte; if it does not, write tcp://{host}:{port}"
-        )),
-        Scheme::Https => {}
-    }
-    if let Host::Address(_) = host {
-        warnings.push("an address does not show who answers there: a name is better".to_owned());
-        if !private.is_empty() {
-            warnings.push("the address is not public, so the rule must open it with `private`".to_owned());
-            options.private.extend(private);
-        }
-    }
-    let options = options.to_yaml();
-    let options = (!options.is_empty()).then_some(options);
-    Remedy { rule: Some(text), options, warnings, ..Remedy::default() }
-}
-
-/// What `check` would warn of.
-fn doubts(text: &str, options: &RuleOptions) -> Vec<String> {
-    let Ok(parsed) = RuleText::parse(text) else { return Vec::new() };
-    let mut builder = PolicyBuilder::new("", ClientMatch::default(), Mode::Enforce, Vec::new());
-    let file = builder.file("");
-    let options = builder.options(options.clone());
-    let origin = Origin { file, line: 1, inline: true, text };
-    if builder.allow(&parsed, Schemes::HTTPS, origin, options).is_err() {
-        return Vec::new();
-    }
-    let Ok(policy) = builder.build() else { return Vec::new() };
-    // When it expires is for its owner to know.
-    let found = lint::lint(&Policies::new(vec![policy]), Timestamp::MIN);
-    // The scheme is that of what the tunnel carried, or of what is usual on its port.
-    found.into_iter().filter(|lint| lint.kind != LintKind::OtherProtocol).map(|lint| lint.text).collect()
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeSet;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 
+use super::written::doubts;
 use super::*;
 use crate::config;
 use crate::rules::address;
+use crate::rules::offer::clear_at_first;
 use crate::words::client::Client;
+use crate::words::target::Port;
 
 fn load(text: &str) -> Policies {
     config::load_str("egressd.yaml", text, |_| Err(std::io::ErrorKind::NotFound.into()))
