@@ -76,6 +76,27 @@ pub fn tls_at_first(port: Port) -> bool {
     TLS_AT_FIRST.contains(&port.get())
 }
 
+/// The same of all of them. A range is meant for many protocols, unless all of it is of this kind.
+pub(super) fn all_tls_at_first(ports: Ports) -> bool {
+    (ports.low.get()..=ports.high.get()).all(|port| Port::new(port).is_some_and(tls_at_first))
+}
+
+/// Whether a name says that its host serves SSH, on port 443 too: that is what some hosts are for.
+pub(super) fn is_of_ssh(name: &str) -> bool {
+    name.contains("ssh")
+}
+
+/// Whether a rule for this host alone needs a `description`: where TLS is usual, `check` takes a `tcp` rule for a mistake that nothing
+/// explains. Not for an address, because TLS to one shows a name that an `https` rule would refuse.
+pub fn needs_description(scheme: Scheme, host: &Host, ports: Ports) -> bool {
+    let Host::Name(name) = host else { return false };
+    scheme == Scheme::Tcp && all_tls_at_first(ports) && !is_of_ssh(name.as_str())
+}
+
+/// The `description` of a rule that needs one because of what was seen in tunnels to its host: other bytes than TLS, TLS without a
+/// server name, or nothing at all.
+pub const NO_TLS_SHOWN: &str = "tunnels to it were seen that showed no TLS for its name";
+
 /// What a tunnel has shown of what it carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Inside {

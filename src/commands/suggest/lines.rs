@@ -8,10 +8,14 @@ use ipnet::IpNet;
 use super::inside;
 use super::kind::Kind;
 use super::seen::{Seen, Wanted};
-use crate::rules::offer::rule_text;
+use crate::rules::offer::{NO_TLS_SHOWN, needs_description, rule_text};
 use crate::rules::{Ports, RuleOptions, Scheme};
 use crate::words::small_sort::SmallSort as _;
 use crate::words::target::{Host, Port};
+
+/// The `description` of a `tcp` rule that needs one, if it is based on rules.
+const NO_TLS_ASKED: &str =
+    "a rule that asks for no TLS let it through: what its tunnels carry is not in the log";
 
 /// One rule to write: a host, and adjacent ports that were seen with it.
 #[derive(Clone, Debug)]
@@ -120,19 +124,27 @@ impl Line {
 
     /// The text of the rule; https at its own port is left out.
     pub(super) fn rule(&self) -> String {
-        let Wanted { scheme, host, port, .. } = &self.wanted;
-        let high = Port::new(self.last_port).unwrap_or(*port);
-        let text = rule_text(*scheme, host, Ports { low: *port, high });
+        let Wanted { scheme, host, .. } = &self.wanted;
+        let ports = self.ports();
+        let text = rule_text(*scheme, host, ports);
         match text.strip_prefix("https://") {
-            Some(host) if high == *port && *port == Port::HTTPS => host.to_owned(),
+            Some(host) if ports == Port::HTTPS.into() => host.to_owned(),
             _ => text,
         }
     }
 
+    fn ports(&self) -> Ports {
+        let low = self.wanted.port;
+        Ports { low, high: Port::new(self.last_port).unwrap_or(low) }
+    }
+
     /// The options of the rule besides `requests`.
     pub(super) fn options(&self) -> String {
+        let Wanted { scheme, host, .. } = &self.wanted;
+        let words = if self.kind == Kind::Passed { NO_TLS_ASKED } else { NO_TLS_SHOWN };
+        let description = needs_description(*scheme, host, self.ports()).then(|| words.into());
         let private = self.seen.addresses.iter().map(|ip| IpNet::from(*ip)).collect();
-        RuleOptions { private, ..RuleOptions::default() }.to_yaml()
+        RuleOptions { description, private, ..RuleOptions::default() }.to_yaml()
     }
 
     /// Equal for lines that mean the same and have the same cause.

@@ -38,6 +38,8 @@ mod tail;
 mod tests;
 mod wanted;
 mod wide;
+#[cfg(test)]
+mod words_tests;
 mod yaml;
 
 pub(crate) use arguments::Suggest;

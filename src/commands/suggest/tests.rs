@@ -297,15 +297,10 @@ fn the_scheme_of_a_denied_tunnel_is_that_of_its_port_or_of_what_it_carried() {
         + &of("c.example:443", &not_tls.replace("b.example:8443", "c.example"))
         + &passed(1, "10.0.0.1", "c.example");
     let text = suggested(&log, true);
-    for rule in [
-        "http://a.example",
-        "tcp://a.example:873",
-        "https://a.example:8443",
-        "tcp://b.example:8443",
-        "c.example",
-    ] {
+    for rule in ["http://a.example", "tcp://a.example:873", "https://a.example:8443", "c.example"] {
         assert!(text.contains(&format!("- \"{rule}\" #")), "{rule}: {text}");
     }
+    assert!(text.contains("- {to: \"tcp://b.example:8443\", description: \"tunnels to it"), "{text}");
     assert!(
         !text.contains("tcp://c.example"),
         "a client that sends something else does not widen it: {text}"
@@ -339,7 +334,7 @@ fn an_opaque_tunnel_is_warned_of_if_no_rule_let_it_through() {
         let at = lines.iter().position(|line| line.contains(rule)).expect(rule);
         lines[at - 1].contains("CAREFUL")
     };
-    assert!(before("- \"tcp://new.example:443\""), "{text}");
+    assert!(before("- {to: \"tcp://new.example:443\""), "{text}");
     assert!(!before("- \"tcp://git.example:22\""), "{text}");
 }
 

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::super::address::{all_prohibited, prohibited};
 use super::super::no_proxy::{self, NoProxy, no_proxy};
-use super::super::offer::{PLAIN_HTTP, clear_at_first, tls_at_first, to_open};
+use super::super::offer::{PLAIN_HTTP, all_tls_at_first, clear_at_first, is_of_ssh, to_open};
 use super::super::options::RuleOptions;
 use super::super::rule::{Ports, Scheme, Schemes};
 use super::super::store::Kind;
@@ -212,11 +212,11 @@ pub(super) fn other_protocol<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
     let ports = rule.ports?;
     let mut schemes = rule.schemes.iter();
     let (Some(scheme), None) = (schemes.next(), schemes.next()) else { return None };
+    let is_tls = || all_tls_at_first(ports);
     // A range is meant for many protocols, unless all of it is of this kind.
-    let all = || (ports.low.get()..=ports.high.get()).map(Port::new);
-    let is_tls = || all().all(|port| port.is_some_and(tls_at_first));
     let clear = || {
-        let mut all = all().map(|port| port.and_then(clear_at_first));
+        let all = (ports.low.get()..=ports.high.get()).map(Port::new);
+        let mut all = all.map(|port| port.and_then(clear_at_first));
         let first = all.next()??;
         all.all(|protocol| protocol.is_some()).then_some(first)
     };
@@ -226,9 +226,10 @@ pub(super) fn other_protocol<'a>(rule: &Rule<'a>) -> Option<Doubt<'a>> {
         Scheme::Http if is_tls() => Some(Doubt::HttpForTls { host, ports }),
         Scheme::Http if PLAIN_HTTP.contains(&ports.low.get()) => None,
         Scheme::Http => clear().map(|protocol| Doubt::HttpForOther { host, ports, protocol }),
-        // TLS to an address shows a name that an `https` rule would not accept; and SSH on 443 is what some hosts are for.
+        // As [`needs_description`](super::super::offer::needs_description) has it: TLS to an address shows a name that an `https` rule
+        // would not accept.
         Scheme::Tcp if rule.kind == Kind::Address => None,
-        Scheme::Tcp if rule.kind == Kind::Exact && rule.host.contains("ssh") => None,
+        Scheme::Tcp if rule.kind == Kind::Exact && is_of_ssh(rule.host) => None,
         Scheme::Tcp if rule.opaque == Opaque::Said => None,
         Scheme::Tcp => is_tls().then_some(Doubt::TcpForTls { host, ports, opaque: rule.opaque }),
     }

@@ -9,7 +9,7 @@ use super::written::doubts;
 use super::*;
 use crate::config;
 use crate::rules::address;
-use crate::rules::offer::clear_at_first;
+use crate::rules::offer::{NO_TLS_SHOWN, clear_at_first};
 use crate::words::client::Client;
 use crate::words::target::Port;
 
@@ -142,7 +142,7 @@ fn what_a_rule_cannot_see_is_warned_of() {
     let policies = policies(RULES);
     for (reason, authority, warning) in [
         (Reason::HostNotAllowed, "new.example:22", "the content is not inspected"),
-        (Reason::HostNotAllowed, "new.example:8443", "write tcp://new.example:8443"),
+        (Reason::HostNotAllowed, "new.example:8443", "write tcp://new.example:8443 with a `description`"),
         (Reason::HostNotAllowed, "new.example:9999", "https://new.example:9999 is narrower"),
         (Reason::HostNotAllowed, "8.8.8.8:443", "a name is better"),
         (Reason::HostNotAllowed, "8.8.8.8:443", "https://8.8.8.8 is narrower"),
@@ -173,7 +173,8 @@ fn report_mode_asks_for_the_same_line_and_takes_what_the_tunnel_showed() {
         policies.remedy(denied, Timestamp::now()).line().unwrap_or_default()
     };
     assert_eq!(line("new.example:443", Inside::Tls), "- https://new.example");
-    assert_eq!(line("new.example:443", Inside::Other), "- tcp://new.example:443");
+    let described = format!("- {{to: \"tcp://new.example:443\", description: \"{NO_TLS_SHOWN}\"}}");
+    assert_eq!(line("new.example:443", Inside::Other), described);
     assert_eq!(line("new.example:9999", Inside::Tls), "- https://new.example:9999");
 }
 
