@@ -15,12 +15,14 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::budget::{HeldBytes, Holder};
-use crate::transport::socket::NOTSENT_IN_BULK;
+use crate::transport::socket::{NOTSENT_IN_BULK, NOTSENT_OF_FEW};
 use crate::transport::turns::{FLOWING, Turn};
 
 /// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
 /// the next smaller size would be a tenth of this.
 const ENOUGH: usize = 4 * 1024 * 1024;
+/// What few connections have in their sockets beyond [`ENOUGH`] is at most one part in so many of what connections may hold.
+const PARTS_OF_FEW: usize = 8;
 /// More than so many take turns.
 const CROWD: usize = 8;
 /// Nobody gets less than this, whatever the share is: with less, nothing would flow.
@@ -140,6 +142,11 @@ impl HeldBytes {
         if share >= ENOUGH { ENOUGH } else { (1 << share.max(1).ilog2()).max(LEAST) }
     }
 
+    /// Whether so few flow that each has a worker for itself.
+    pub fn has_few_flows(&self) -> bool {
+        self.flows.all() <= FLOWING.at_once()
+    }
+
     /// Whether so many flow that a worker has several of them to serve at any time.
     pub fn is_crowded(&self) -> bool {
         self.flows.all() > CROWD
@@ -147,9 +154,14 @@ impl HeldBytes {
 }
 
 impl Holder {
-    /// Whether its connection may have a pipe when it flows, and a receiver that reads as much unsent as bulk needs.
-    pub fn may_be_loose(&self) -> bool {
-        self.budget().share_of_flowing(self.shares_with()) >= ENOUGH
+    /// What may wait unsent for a receiver that reads, where its connection flows and may have a pipe; None: it may not.
+    pub fn may_wait_unsent(&self) -> Option<usize> {
+        let budget = self.budget();
+        if budget.share_of_flowing(self.shares_with()) < ENOUGH {
+            return None;
+        }
+        let has_room = budget.for_connections() / NOTSENT_OF_FEW >= PARTS_OF_FEW * FLOWING.at_once();
+        Some(if has_room && budget.has_few_flows() { NOTSENT_OF_FEW } else { NOTSENT_IN_BULK })
     }
 }
 
@@ -186,11 +198,27 @@ mod tests {
     }
 
     #[test]
+    fn few_may_have_more_unsent_where_that_is_a_small_part() {
+        let least = PARTS_OF_FEW * FLOWING.at_once() * NOTSENT_OF_FEW;
+        let large = (1..).map(|mib| HeldBytes::new(mib << 20)).find(|of| of.for_connections() >= least);
+        let large = large.expect("some limit is large enough");
+        let small = HeldBytes::new(large.limit() - (1 << 20));
+        let unsent = |budget: &Arc<HeldBytes>| connection(budget, 1).may_wait_unsent();
+        assert_eq!((unsent(&large), unsent(&small)), (Some(NOTSENT_OF_FEW), Some(NOTSENT_IN_BULK)));
+        let of = connection(&large, 1);
+        let mut flowing: Vec<Flowing> =
+            (0..FLOWING.at_once()).map(|_| Flowing::new(&of, Told::default())).collect();
+        assert_eq!(unsent(&large), Some(NOTSENT_OF_FEW));
+        flowing.push(Flowing::new(&of, Told::default()));
+        assert_eq!(unsent(&large), Some(NOTSENT_IN_BULK));
+    }
+
+    #[test]
     fn a_client_with_many_makes_only_its_own_narrow() {
         let budget = HeldBytes::new(128 * 1024 * 1024);
         let (greedy, other) = (connection(&budget, 1), connection(&budget, 2));
         let many: Vec<Flowing> = (0..1500).map(|_| Flowing::new(&greedy, Told::default())).collect();
-        assert!(other.may_be_loose() && !greedy.may_be_loose());
+        assert!(other.may_wait_unsent().is_some() && greedy.may_wait_unsent().is_none());
         let one = Flowing::new(&other, Told::default());
         let share = |of: &Holder| budget.share_of_flowing(of.shares_with());
         assert_eq!((share(&other), share(&greedy)), (ENOUGH, LEAST));

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use super::budget::HeldBytes;
 use super::lease::Lease;
 use super::sock_diag::{self, Memory};
-use crate::transport::socket::{NOTSENT_IN_BULK, is_of_another_kind};
+use crate::transport::socket::is_of_another_kind;
 
 /// The first look at a blocked socket comes after this long, so that a direction that flows costs nothing.
 pub const FIRST_LOOK: Duration = Duration::from_millis(50);
@@ -26,8 +26,8 @@ pub fn first_look(budget: &HeldBytes) -> Duration {
     if budget.is_pressed() { Duration::ZERO } else { FIRST_LOOK }
 }
 
-/// What may wait in a socket whose peer does not read: [`NOTSENT_IN_BULK`], and the last packets, which go beyond it.
-const UNSENT: usize = NOTSENT_IN_BULK + 64 * 1024;
+/// The last packets, which go beyond what may wait in a socket whose peer does not read.
+const BEYOND: usize = 64 * 1024;
 
 /// What the kernel holds for one socket, or for both of a connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -83,7 +83,11 @@ pub fn queued(socket: &TcpStream) -> Queued {
 fn estimate(socket: &TcpStream) -> usize {
     let unread = rustix::io::ioctl_fionread(socket).unwrap_or(0);
     let unread = usize::try_from(unread).unwrap_or(usize::MAX);
-    let unsent = SockRef::from(socket).send_buffer_size().unwrap_or(0).min(UNSENT);
+    let socket = SockRef::from(socket);
+    // 0: none was set.
+    let bound =
+        socket.tcp_notsent_lowat().ok().filter(|bytes| *bytes > 0).map_or(usize::MAX, |bytes| bytes as usize);
+    let unsent = socket.send_buffer_size().unwrap_or(0).min(bound.saturating_add(BEYOND));
     unread.saturating_add(unread / 2).saturating_add(unsent)
 }
 

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
-use crate::transport::socket::bound_unsent_in_bulk;
+use crate::transport::socket::bound_unsent_to;
 use crate::transport::turns::come_again;
 use crate::words::outcome::Ending;
 
@@ -25,8 +25,13 @@ const BUFFER: usize = 16 * 1024;
 const RECORD: usize = 18 * 1024;
 /// Most bytes in one turn.
 pub(super) const TURN: usize = 1024 * 1024;
-/// The same where many wait for theirs.
-pub(super) const SHORT_TURN: usize = 512 * 1024;
+/// The same through a pipe where there is no quota of CPU. The end of a turn wakes another worker, which costs as much as to move half a
+/// MiB: it has to look whether there is something to do.
+pub(super) const LONG_TURN: usize = 2 * TURN;
+/// The same where each tunnel that flows has a worker for itself.
+pub(super) const LONGEST_TURN: usize = 4 * TURN;
+/// The same where there is a quota, and many wait for their turn.
+pub(super) const SHORT_TURN: usize = TURN / 2;
 
 thread_local! {
     /// Used only between two waits, so one per thread is enough.
@@ -60,8 +65,8 @@ enum Stage {
 pub(super) struct May {
     /// Move bytes through a pipe.
     pub(super) take_pipe: bool,
-    /// Give the receiver's socket the bound for bulk.
-    pub(super) be_loose: bool,
+    /// So many bytes may wait unsent in the socket of a receiver that takes bulk; None: no more than in any other.
+    pub(super) unsent: Option<usize>,
     /// Most bytes: then other tunnels of the thread get their turn.
     pub(super) move_bytes: usize,
 }
@@ -84,8 +89,8 @@ pub(super) struct Direction<'a> {
     unflushed: bool,
     /// The early bytes alone were more than the limit.
     over: bool,
-    /// The receiver's socket may hold as much as bulk needs.
-    loose: bool,
+    /// What the receiver's socket may hold unsent, once that is as much as bulk needs.
+    loose: Option<usize>,
     stage: Stage,
 }
 
@@ -105,7 +110,7 @@ impl<'a> Direction<'a> {
             blocked: false,
             unflushed: false,
             over,
-            loose: false,
+            loose: None,
             stage: Stage::Flowing,
         }
     }
@@ -117,7 +122,7 @@ impl<'a> Direction<'a> {
 
     /// Whether the receiver's socket was given the bound for bulk.
     pub(super) fn is_loose(&self) -> bool {
-        self.loose
+        self.loose.is_some()
     }
 
     /// Whether the sender's FIN was seen.
@@ -176,7 +181,8 @@ impl<'a> Direction<'a> {
                 continue;
             }
             self.blocked = false;
-            if self.delivered - start >= may.move_bytes as u64 {
+            let most = if self.pipe.is_some() { may.move_bytes } else { may.move_bytes.min(TURN) };
+            if self.delivered - start >= most as u64 {
                 come_again(cx);
                 return Poll::Pending;
             }
@@ -257,10 +263,12 @@ impl<'a> Direction<'a> {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.filter(|_| may.take_pipe).and_then(Pool::lease);
         }
-        if !self.loose && may.be_loose && self.pipe.is_some() && self.delivered >= LOOSE_AFTER {
-            self.loose = true;
+        if let Some(unsent) = may.unsent.filter(|_| self.pipe.is_some() && self.delivered >= LOOSE_AFTER)
+            && self.loose != Some(unsent)
+        {
+            self.loose = Some(unsent);
             // If it fails, it only costs time.
-            let _ = to.bare().map(bound_unsent_in_bulk);
+            let _ = to.bare().map(|socket| bound_unsent_to(socket, unsent));
         }
         if self.allowance.is_leased()
             && let Some(socket) = from.bare()

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use crate::transport::held::{
     FIRST_LOOK, Flowing, Holder, Kind, LAST_LOOK, Told, first_look, is_flow, queued,
 };
-use crate::transport::relay::direction::{May, SHORT_TURN, TURN};
+use crate::transport::relay::direction::{LONG_TURN, LONGEST_TURN, May, SHORT_TURN, TURN};
+use crate::transport::turns::has_quota;
 
 /// So much may be in its sockets without being looked at.
 const BULK: u64 = 64 * 1024;
@@ -51,12 +52,18 @@ impl Holding {
         Holding { holder: Arc::clone(holder), relay: 0, pipe: 0, socket: 0, looks: None, seen: 0 }
     }
 
-    /// What memory, and others that flow, allow it in this turn. Without a pipe, 16 KiB are copied at a time.
+    /// What memory, the processor and others that flow allow it in this turn. Without a pipe, 16 KiB are copied at a time.
     pub(super) fn may(&self) -> May {
         let budget = self.holder.budget();
-        let be_loose = self.holder.may_be_loose();
-        let take_pipe = be_loose && !budget.is_short();
-        May { take_pipe, be_loose, move_bytes: if budget.is_crowded() { SHORT_TURN } else { TURN } }
+        let unsent = self.holder.may_wait_unsent();
+        let take_pipe = unsent.is_some() && !budget.is_short();
+        let move_bytes = match (budget.has_few_flows(), has_quota(), budget.is_crowded()) {
+            (true, ..) => LONGEST_TURN,
+            (_, false, _) => LONG_TURN,
+            (_, true, false) => TURN,
+            (_, true, true) => SHORT_TURN,
+        };
+        May { take_pipe, unsent, move_bytes }
     }
 
     /// Where many flow, this one waits for its turn to move bytes.

@@ -21,7 +21,7 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 
 use tokio::time::{Sleep, sleep};
 
-pub use pace::keep_to;
+pub use pace::{has_quota, keep_to};
 
 /// Of all whose bytes flow: tunnels, and bodies of plain HTTP.
 pub static FLOWING: LazyLock<Arc<Turns>> = LazyLock::new(Turns::new);
@@ -62,6 +62,11 @@ impl Turns {
     /// As many at a time as there are workers.
     pub fn new() -> Arc<Self> {
         Turns::of(std::thread::available_parallelism().map_or(1, usize::from))
+    }
+
+    /// How many have their turn at a time.
+    pub fn at_once(&self) -> usize {
+        self.most
     }
 
     fn of(most: usize) -> Arc<Self> {

@@ -27,6 +27,11 @@ pub fn keep_to(quota: Duration, period: Duration) {
     let _ = PACE.set(Pace::new(quota, period));
 }
 
+/// Whether there is a quota to keep to.
+pub fn has_quota() -> bool {
+    PACE.get().is_some()
+}
+
 /// For how long a turn has to wait that is about to begin.
 pub(super) fn pause() -> Option<Duration> {
     PACE.get()?.pause(Instant::now(), used())

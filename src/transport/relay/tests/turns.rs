@@ -1,10 +1,44 @@
 //! Tunnels that wait for their turn, because many flow.
 
+use socket2::SockRef;
+
+use super::super::direction::LONGEST_TURN;
 use super::*;
 use crate::transport::held::{Flowing, HeldBytes, Told};
+use crate::transport::socket::{NOTSENT_IN_BULK, NOTSENT_OF_FEW};
+use crate::transport::turns::FLOWING;
 use crate::transport::turns::tests::all_taken;
 
 const BURST: usize = 256 * 1024;
+
+/// What may wait unsent for a receiver of bulk follows how many flow: at first for the few, then with the others, then again.
+#[tokio::test]
+async fn few_that_flow_may_have_more_unsent_than_many() {
+    let budget = HeldBytes::unlimited();
+    let holder = budget.enter();
+    let (mut client, near_client) = connection(None).await;
+    let (near_upstream, mut upstream) = connection(None).await;
+    let target = Arc::new(near_upstream);
+    let near_upstream = Arc::clone(&target);
+    let relayed = tokio::spawn(async move {
+        let (meter, cancel) = (Meter::default(), Cancel::new());
+        let mut relay = Relay::splicing(Early::default(), limits(), &holder);
+        relay.run(&near_client, &near_upstream, &meter, &cancel, &|| {}).await
+    });
+    let unsent = || SockRef::from(&target).tcp_notsent_lowat().unwrap() as usize;
+    let others = budget.enter();
+    for few in [true, false, true] {
+        let others =
+            (0..if few { 0 } else { 2 * FLOWING.at_once() }).map(|_| Flowing::new(&others, Told::default()));
+        let others: Vec<Flowing> = others.collect();
+        let sending = async { client.write_all(&vec![b'x'; 3 * LONGEST_TURN]).await.unwrap() };
+        tokio::join!(sending, exactly(&mut upstream, 3 * LONGEST_TURN));
+        assert_eq!(unsent(), if few { NOTSENT_OF_FEW } else { NOTSENT_IN_BULK });
+        drop(others);
+    }
+    drop((client, upstream));
+    assert!(matches!(relayed.await.unwrap(), Ending::ClientClosed | Ending::UpstreamClosed));
+}
 
 /// A tunnel among many that flow.
 struct InCrowd {
