@@ -23,6 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tempfile::TempDir;
 
+use crate::compiled;
 use crate::support::{Origin, any_port, directory, run, write};
 use crate::tool::{Ran, tool};
 
@@ -301,7 +302,6 @@ fn node_accepts_what_is_permitted_and_refuses_the_rest() {
 }
 
 #[test]
-#[ignore = "needs a JDK: tests/long/authority_clients"]
 fn java_accepts_what_is_permitted_and_refuses_the_rest() {
     let source = r#"
 import java.io.*;
@@ -332,14 +332,17 @@ public class Shake {
     }
 }
 "#;
+    let built = directory();
+    write(&built.path().join("Shake.java"), source);
+    compiled::java(&built.path().join("Shake.java"), built.path());
     holds("Java", |home, host, port, root| {
-        write(&home.join("Shake.java"), source);
-        Ran::of(tool("java", home).arg(home.join("Shake.java")).args([host, &port.to_string()]).arg(root))
+        let mut java = tool("java", home);
+        java.args(compiled::class(built.path(), "Shake"));
+        Ran::of(java.args([host, &port.to_string()]).arg(root))
     });
 }
 
 #[test]
-#[ignore = "needs Go: tests/long/authority_clients"]
 fn go_accepts_what_is_permitted_and_refuses_the_rest() {
     let source = r#"package main
 
@@ -365,10 +368,10 @@ func main() {
 	fmt.Println(len(conn.ConnectionState().VerifiedChains))
 }
 "#;
+    let built = directory();
+    write(&built.path().join("shake.go"), source);
+    let program = compiled::go(&built.path().join("shake.go"), built.path());
     holds("Go", |home, host, port, root| {
-        write(&home.join("shake.go"), source);
-        let mut go = tool("go", home);
-        go.args(["run"]).arg(home.join("shake.go")).args([host, &port.to_string()]).arg(root);
-        Ran::of(go.env("GOFLAGS", "-mod=mod").env("GO111MODULE", "off").env("CGO_ENABLED", "0"))
+        Ran::of(tool(&program, home).args([host, &port.to_string()]).arg(root))
     });
 }

@@ -10,6 +10,7 @@ mod authority;
 mod balancer;
 mod browser;
 mod codecommit;
+mod compiled;
 mod curl;
 mod default_config;
 mod differential;

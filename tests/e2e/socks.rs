@@ -1,4 +1,4 @@
-//! SOCKS5 with real clients: curl by a port and by a unix socket, git, netcat and ssh; with tests/long, Java, Python and Go too.
+//! SOCKS5 with real clients: curl by a port and by a unix socket, git, netcat and ssh, Java, Python and Go.
 
 use std::io::{Read, Write};
 use std::process::Command;
@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::compiled;
 use crate::git::User;
 use crate::git_server::{CREDENTIALS, GitServer, HELLO, HOST};
 use crate::support::{Authority, Egressd, Origin, Record, any_port, config, directory, until, write};
@@ -168,7 +169,6 @@ fn ssh_by_netcat_hears_the_server_first() {
 }
 
 #[test]
-#[ignore = "tests/long/socks_clients runs it, with a JDK"]
 fn java_goes_by_socks() {
     let source = r#"
 import java.io.*;
@@ -191,12 +191,17 @@ class Ask {
             .replace("hosts: {", "hosts: {a.echo.test: [127.0.0.1], "),
     );
     write(&scene.user.path("Ask.java"), source);
+    for source in [scene.user.path("Ask.java"), compiled::BY_URL.into()] {
+        compiled::java(&source, scene.user.home());
+    }
     let at = scene.proxy.address();
-    let ask = |host: &str| {
+    let java = |class: &str| {
         let mut java = tool("java", scene.user.home());
         java.arg(format!("-DsocksProxyHost={}", at.ip())).arg(format!("-DsocksProxyPort={}", at.port()));
-        Ran::of(java.arg(scene.user.path("Ask.java")).args([host, &echo.port().to_string()]))
+        java.arg("-DsocksNonProxyHosts=").args(compiled::class(scene.user.home(), class));
+        java
     };
+    let ask = |host: &str| Ran::of(java("Ask").args([host, &echo.port().to_string()]));
     until("the name to be known", || (ask("a.echo.test").stdout == "ping").then_some(()));
     scene
         .closed("proxy")
@@ -205,16 +210,12 @@ class Ask {
     let refused = ask("evil.example.com");
     assert!(refused.stderr.contains(not_allowed), "{refused:?}");
     // HttpURLConnection looks the name up itself.
-    let mut java = tool("java", scene.user.home());
-    java.env("URL", "https://localhost/").env("PROXY", "http://none").arg("-DsocksNonProxyHosts=");
-    java.arg(format!("-DsocksProxyHost={}", at.ip())).arg(format!("-DsocksProxyPort={}", at.port()));
-    let refused = Ran::of(java.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/long/clients/ByUrl.java")));
+    let refused = Ran::of(java("ByUrl").env("URL", "https://localhost/").env("PROXY", "http://none"));
     assert!(refused.stderr.contains(not_allowed), "{refused:?}");
     scene.proxy.record(|record| ["127.0.0.1:443", "[::1]:443"].contains(&record.text("target")));
 }
 
 #[test]
-#[ignore = "tests/long/socks_clients runs it, with PySocks from PyPI"]
 fn python_goes_by_socks() {
     let source = "import socks,sys\ns=socks.socksocket()\ns.set_proxy(socks.SOCKS5,sys.argv[1],int(sys.argv[2]),rdns=True,username='mirror',password='correct-horse')\n\
                   s.connect((sys.argv[3],int(sys.argv[4])))\ns.sendall(b'ping')\nprint(s.recv(4).decode())\n";
@@ -222,8 +223,7 @@ fn python_goes_by_socks() {
     let scene = Scene::new(", basic_auth: {users_file: users}", &[&format!("tcp://{}", echo.address())]);
     let at = scene.proxy.address();
     let ask = |host: &str, port: u16| {
-        let mut python = tool("python3", scene.user.home());
-        python.env("PYTHONPATH", std::env::var_os("PYSOCKS").expect("the directory of PySocks"));
+        let mut python = tool("/usr/bin/python3", scene.user.home());
         python.args(["-c", source, &at.ip().to_string(), &at.port().to_string(), host, &port.to_string()]);
         Ran::of(&mut python)
     };
@@ -233,23 +233,28 @@ fn python_goes_by_socks() {
     assert!(refused.stderr.contains("0x02: Connection not allowed by ruleset"), "{refused:?}");
 }
 
-/// Go sends names by `socks5://` too.
+/// Go sends names by `socks5://` too. It reads `socks5h://` from 1.23 on; an older one speaks HTTP to a proxy of a scheme that it does
+/// not know.
 #[test]
-#[ignore = "tests/long/socks_clients runs it, with Go from PyPI"]
 fn go_goes_by_socks() {
     let scene = Scene::new(", basic_auth: {users_file: users}", &[]);
     let at = scene.proxy.address();
+    let by_go = compiled::go(compiled::BY_GO.as_ref(), scene.user.home());
     let ask = |proxy: String, url: &str| {
-        let program = std::env::var_os("BY_GO").expect("tests/long/clients/by_go.go, built");
-        let mut go = tool(program.to_str().expect("a path in UTF-8"), scene.user.home());
+        let mut go = tool(&by_go, scene.user.home());
         go.env("URL", url).env("PROXY", proxy).env("CA", scene.user.path("ca.pem"));
         Ran::of(&mut go)
     };
-    for scheme in ["socks5", "socks5h"] {
+    let of_socks5h = if compiled::go_release(scene.user.home()) >= 23 { "socks5" } else { "http" };
+    for (index, (scheme, protocol)) in [("socks5", "socks5"), ("socks5h", of_socks5h)].into_iter().enumerate()
+    {
         let ran = ask(format!("{scheme}://mirror:correct-horse@{at}"), &scene.url("/hello"));
         assert_eq!((ran.code, &*ran.stdout), (Some(0), HELLO), "{scheme}: {ran:?}");
+        let closed = until("its record", || {
+            scene.proxy.records().into_iter().filter(|record| record["event"] == "close").nth(index)
+        });
+        closed.assert_has(&json!({"protocol": protocol, "identity": "user:mirror", "sni": HOST}));
     }
-    scene.closed("proxy").assert_has(&json!({"protocol": "socks5", "identity": "user:mirror", "sni": HOST}));
     let refused = ask(format!("socks5://mirror:correct-horse@{at}"), "https://evil.example.com/");
     assert!(refused.stderr.contains("connection not allowed by ruleset"), "{refused:?}");
     let refused = ask(format!("socks5://mirror:wrong@{at}"), &scene.url("/hello"));

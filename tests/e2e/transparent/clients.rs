@@ -1,13 +1,13 @@
-//! Programs as they are, and none of them told of a proxy: git, wget, pip, npm, Node and Python; with tests/long, Java and Go too.
+//! Programs as they are, and none of them told of a proxy: git, wget, pip, npm, Node, Python, Java and Go.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use serde_json::json;
 
 use super::nothing_was_misled;
 use super::router::{Filter, Router};
+use crate::compiled;
 use crate::git::User;
 use crate::git_server::{CREDENTIALS, HELLO, HOST};
 use crate::support::write;
@@ -193,18 +193,17 @@ fn programs_that_know_no_proxy_work_and_see_why_not() {
     nothing_was_misled(&router);
 }
 
-/// What is in PROGRAMS: `by_go` and the class `ByJava`, both of tests/long/clients.
 #[test]
-#[ignore = "tests/long/transparent_clients runs it, with a JDK and Go"]
 fn java_and_go_work_and_see_why_not() {
-    let programs = PathBuf::from(std::env::var_os("PROGRAMS").expect("a directory"));
     let router = Router::new(Filter::Redirect);
+    compiled::java(compiled::BY_JAVA.as_ref(), router.home());
+    let by_go = compiled::go(compiled::BY_GO.as_ref(), router.home());
     let java = || {
         let mut java = router.client("java");
-        java.arg("-cp").arg(&programs).arg("ByJava");
+        java.args(compiled::class(router.home(), "ByJava"));
         java
     };
-    let go = || router.client(programs.join("by_go").to_str().expect("a path in UTF-8"));
+    let go = || router.client(&by_go);
     let clients: [(&str, &dyn Fn() -> Command, &str); 2] = [
         ("Java", &java, "Received fatal alert: access_denied"),
         ("Go", &go, "remote error: tls: access denied"),
