@@ -92,7 +92,7 @@ impl Router {
         let addresses = format!(
             "ip address add {PUBLIC}/32 dev lo; ip address add {TOLD}/32 dev lo; ip address add {PUBLIC_6}/128 dev lo nodad; \
              ip address add {TOLD_6}/128 dev lo nodad; \
-             unshare --net sleep infinity & client=$!; \
+             setpriv --pdeathsig TERM unshare --net sleep infinity & client=$!; \
              until [ \"$(readlink /proc/$client/ns/net)\" != \"$(readlink /proc/$$/ns/net)\" ]; do sleep 0.05; done; \
              echo $client >\"$HOME/clients\"; \
              ip link add r0 type veth peer name c0 netns $client; \
