@@ -34,6 +34,15 @@ pub const NOTSENT_IN_BULK: usize = 1024 * 1024;
 /// GiB costs what it costs without a bound, and with [`NOTSENT_IN_BULK`] a fifth more, where proxy, client and target share a processor.
 pub const NOTSENT_OF_FEW: usize = 4 * 1024 * 1024;
 
+/// What may wait in a socket for a receiver of bulk: one byte, because ten thousand tunnels keep it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unsent {
+    /// [`NOTSENT_IN_BULK`].
+    InBulk,
+    /// [`NOTSENT_OF_FEW`].
+    OfFew,
+}
+
 /// Listens on `address`, with the options set: accepted connections inherit them, which saves five system calls for each.
 ///
 /// # Errors
@@ -108,12 +117,16 @@ pub fn bound_unsent(socket: &impl AsFd) -> io::Result<()> {
     SockRef::from(socket).set_tcp_notsent_lowat(NOTSENT as u32)
 }
 
-/// Sets it to `bytes`: [`NOTSENT_IN_BULK`] or [`NOTSENT_OF_FEW`].
+/// Sets it to what bulk needs.
 ///
 /// # Errors
 /// As of [`send_at_once`].
-pub fn bound_unsent_to(socket: &impl AsFd, bytes: usize) -> io::Result<()> {
-    SockRef::from(socket).set_tcp_notsent_lowat(u32::try_from(bytes).unwrap_or(u32::MAX))
+pub fn bound_unsent_to(socket: &impl AsFd, unsent: Unsent) -> io::Result<()> {
+    let bytes = match unsent {
+        Unsent::InBulk => NOTSENT_IN_BULK,
+        Unsent::OfFew => NOTSENT_OF_FEW,
+    };
+    SockRef::from(socket).set_tcp_notsent_lowat(bytes as u32)
 }
 
 /// Sets TCP_USER_TIMEOUT (RFC 5482): if the peer acknowledges nothing of what it was sent for this long, the connection ends

@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::budget::{HeldBytes, Holder};
-use crate::transport::socket::{NOTSENT_IN_BULK, NOTSENT_OF_FEW};
+use crate::transport::socket::{NOTSENT_IN_BULK, NOTSENT_OF_FEW, Unsent};
 use crate::transport::turns::{FLOWING, Turn};
 
 /// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
@@ -155,13 +155,13 @@ impl HeldBytes {
 
 impl Holder {
     /// What may wait unsent for a receiver that reads, where its connection flows and may have a pipe; None: it may not.
-    pub fn may_wait_unsent(&self) -> Option<usize> {
+    pub fn may_wait_unsent(&self) -> Option<Unsent> {
         let budget = self.budget();
         if budget.share_of_flowing(self.shares_with()) < ENOUGH {
             return None;
         }
         let has_room = budget.for_connections() / NOTSENT_OF_FEW >= PARTS_OF_FEW * FLOWING.at_once();
-        Some(if has_room && budget.has_few_flows() { NOTSENT_OF_FEW } else { NOTSENT_IN_BULK })
+        Some(if has_room && budget.has_few_flows() { Unsent::OfFew } else { Unsent::InBulk })
     }
 }
 
@@ -204,13 +204,13 @@ mod tests {
         let large = large.expect("some limit is large enough");
         let small = HeldBytes::new(large.limit() - (1 << 20));
         let unsent = |budget: &Arc<HeldBytes>| connection(budget, 1).may_wait_unsent();
-        assert_eq!((unsent(&large), unsent(&small)), (Some(NOTSENT_OF_FEW), Some(NOTSENT_IN_BULK)));
+        assert_eq!((unsent(&large), unsent(&small)), (Some(Unsent::OfFew), Some(Unsent::InBulk)));
         let of = connection(&large, 1);
         let mut flowing: Vec<Flowing> =
             (0..FLOWING.at_once()).map(|_| Flowing::new(&of, Told::default())).collect();
-        assert_eq!(unsent(&large), Some(NOTSENT_OF_FEW));
+        assert_eq!(unsent(&large), Some(Unsent::OfFew));
         flowing.push(Flowing::new(&of, Told::default()));
-        assert_eq!(unsent(&large), Some(NOTSENT_IN_BULK));
+        assert_eq!(unsent(&large), Some(Unsent::InBulk));
     }
 
     #[test]

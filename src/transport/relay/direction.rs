@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use super::end::{End, again};
 use crate::transport::allowance::Allowance;
 use crate::transport::relay::pipe::{Lease, Pool};
-use crate::transport::socket::bound_unsent_to;
+use crate::transport::socket::{Unsent, bound_unsent_to};
 use crate::transport::turns::come_again;
 use crate::words::outcome::Ending;
 
@@ -65,8 +65,8 @@ enum Stage {
 pub(super) struct May {
     /// Move bytes through a pipe.
     pub(super) take_pipe: bool,
-    /// So many bytes may wait unsent in the socket of a receiver that takes bulk; None: no more than in any other.
-    pub(super) unsent: Option<usize>,
+    /// What may wait unsent in the socket of a receiver that takes bulk; None: no more than in any other.
+    pub(super) unsent: Option<Unsent>,
     /// Most bytes: then other tunnels of the thread get their turn.
     pub(super) move_bytes: usize,
 }
@@ -90,7 +90,7 @@ pub(super) struct Direction<'a> {
     /// The early bytes alone were more than the limit.
     over: bool,
     /// What the receiver's socket may hold unsent, once that is as much as bulk needs.
-    loose: Option<usize>,
+    loose: Option<Unsent>,
     stage: Stage,
 }
 
