@@ -183,7 +183,8 @@ impl Server {
         dial::set_extra_attempts(allowed.attempts);
         certificate::set_handshakes(allowed.proofs);
         resolve::set_questions(allowed.questions);
-        if let Some((quota, period)) = resources::quota() {
+        let quota = resources::quota();
+        if let Some((quota, period)) = quota {
             turns::keep_to(quota, period);
         }
         let live = Live::new();
@@ -211,7 +212,9 @@ impl Server {
             .zip(config.listeners.iter().enumerate())
             .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
-        let passwords = PasswordVerifier::start(PasswordLimits::default()).map_err(StartError::Passwords)?;
+        let passwords =
+            if quota.is_some() { PasswordLimits::under_quota() } else { PasswordLimits::default() };
+        let passwords = PasswordVerifier::start(passwords).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),
             resolver: ArcSwap::new(Arc::clone(&prepared.resolver)),

@@ -44,6 +44,9 @@ pub struct PasswordLimits {
     pub wrong: usize,
     /// And for how long.
     pub wrong_for: Duration,
+    /// So many times as long as a wrong password took, clients that sent one wait for their next. While a hash is computed that uses up
+    /// a quota of CPU, nobody else is served: they must have most of the time.
+    pub suspects_wait: u32,
 }
 
 impl Default for PasswordLimits {
@@ -57,7 +60,15 @@ impl Default for PasswordLimits {
             right_for: Duration::from_secs(600),
             wrong: 4096,
             wrong_for: Duration::from_secs(60),
+            suspects_wait: 1,
         }
+    }
+}
+
+impl PasswordLimits {
+    /// The same where the processor's time has a quota.
+    pub fn under_quota() -> Self {
+        PasswordLimits { suspects_wait: 7, ..PasswordLimits::default() }
     }
 }
 
@@ -110,6 +121,8 @@ struct QueueState {
     suspects: HashMap<IpAddr, Instant>,
     /// Until then the thread leaves the CPU to others.
     rests_until: Instant,
+    /// Until then it does so for clients whose last password was wrong.
+    suspects_wait_until: Instant,
     closed: bool,
 }
 
@@ -148,6 +161,7 @@ impl PasswordVerifier {
             wrong: Cache::new(limits.wrong, limits.wrong_for),
             suspects: HashMap::new(),
             rests_until: Instant::now(),
+            suspects_wait_until: Instant::now(),
             closed: false,
         };
         let shared = Shared {
@@ -286,14 +300,17 @@ impl Shared {
                 return None;
             }
             state.drop_abandoned();
-            let rest = state.rests_until.saturating_duration_since(Instant::now());
-            if let Some(job) = state.take(rest) {
+            let now = Instant::now();
+            let rest = state.rests_until.saturating_duration_since(now);
+            let of_suspects = rest.max(state.suspects_wait_until.saturating_duration_since(now));
+            if let Some(job) = state.take(rest, of_suspects) {
                 return Some(job);
             }
+            let pause = if state.first(now).is_some() { rest } else { of_suspects };
             state = if state.queue.is_empty() {
                 self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
-                self.work.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0
+                self.work.wait_timeout(state, pause).unwrap_or_else(PoisonError::into_inner).0
             };
         }
     }
@@ -311,8 +328,11 @@ impl Shared {
                 state.wrong.insert(job.tag, now);
                 state.suspect(job.client, now);
                 // Niceness does not help if a CPU quota is the limit: then the thread leaves half of it to the others
-                // while it gets wrong passwords.
-                state.rests_until = state.rests_until.max(now) + took.min(MAX_REST);
+                // while it gets wrong passwords, and nearly all of it while the same clients send them.
+                let rest = took.min(MAX_REST);
+                state.rests_until = state.rests_until.max(now) + rest;
+                state.suspects_wait_until =
+                    state.suspects_wait_until.max(now + rest * self.limits.suspects_wait);
             }
             Err(Busy) => {}
         }
@@ -355,18 +375,21 @@ fn mac_bytes(tag: &hmac::Tag) -> [u8; 32] {
 }
 
 impl QueueState {
-    /// The next pair, while `rest` is still owed. A client without a recent wrong password comes first, and need not
-    /// wait for the rest: a client that guesses must not keep the others out. It waits like all others only if too
-    /// much rest is owed, which takes many clients that guess.
-    fn take(&mut self, rest: Duration) -> Option<Job> {
-        let now = Instant::now();
-        let first = self.queue.iter().position(|job| !self.is_suspect(job.client, now));
-        let place = match first {
+    /// The next pair, while `rest` is still owed, and `of_suspects` by clients with a recent wrong password. One without comes first, and
+    /// need not wait for the rest: a client that guesses must not keep the others out. It waits only if too much rest is owed, which
+    /// takes many clients that guess.
+    fn take(&mut self, rest: Duration, of_suspects: Duration) -> Option<Job> {
+        let place = match self.first(Instant::now()) {
             Some(place) if rest < MAX_REST => place,
-            _ if rest.is_zero() => 0,
+            None if of_suspects.is_zero() => 0,
             _ => return None,
         };
         self.queue.remove(place)
+    }
+
+    /// The first pair of a client without a recent wrong password.
+    fn first(&self, now: Instant) -> Option<usize> {
+        self.queue.iter().position(|job| !self.is_suspect(job.client, now))
     }
 
     /// Whether this client recently sent a wrong password.

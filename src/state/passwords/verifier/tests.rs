@@ -237,6 +237,34 @@ fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
 }
 
 #[test]
+fn under_a_quota_who_was_wrong_leaves_most_of_the_time_to_others() {
+    let verifier = PasswordVerifier::new(PasswordLimits::under_quota()).unwrap();
+    let users = users();
+    let guess = |number: u32| {
+        let guess = later(ask(&verifier, &users, 1, ("user", &format!("guess {number}"))));
+        let (begun, ready) = (Instant::now(), verifier.shared.lock().suspects_wait_until);
+        assert!(verifier.shared.verify_next(&mut Scratch::default()));
+        drop(guess);
+        (begun, ready, Instant::now())
+    };
+    guess(0);
+    for number in 1..4 {
+        let (begun, ready, ended) = guess(number);
+        assert!(ended >= ready);
+        let waits = verifier.shared.lock().suspects_wait_until.saturating_duration_since(ended);
+        let took = ended - begun.max(ready);
+        assert!(waits <= took * 7, "no longer than that: {waits:?} {took:?}");
+    }
+    // Others do not wait for it.
+    verifier.shared.lock().suspects_wait_until = Instant::now() + SUSPECT_FOR;
+    let right = later(ask(&verifier, &users, 2, ("user", "right")));
+    assert!(verifier.shared.verify_next(&mut Scratch::default()));
+    assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
+    let _guess = later(ask(&verifier, &users, 1, ("user", "again")));
+    assert!(verifier.shared.lock().take(Duration::ZERO, Duration::from_secs(1)).is_none());
+}
+
+#[test]
 fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
     let verifier = PasswordVerifier::new(PasswordLimits { queue_per_client: 4, ..limits() }).unwrap();
     let users = users();
@@ -250,7 +278,7 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
     assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 2, "the guesses still wait");
 
-    let take = |owed| verifier.shared.lock().take(owed).map(|job| job.client);
+    let take = |owed| verifier.shared.lock().take(owed, owed).map(|job| job.client);
     let _new = later(ask(&verifier, &users, 3, ("user", "new")));
     assert_eq!(take(MAX_REST), None, "too much is owed for anybody");
     assert_eq!(take(MAX_REST / 2), Some(client(3)));
