@@ -52,7 +52,7 @@ fn line<'r>(ran: &'r Ran, what: &str) -> &'r str {
     lines.next().unwrap_or_else(|| panic!("no line for {what}: {ran:?}"))
 }
 
-const INSTALLED: [&str; 7] = ["git", "curl", "wget", "python", "pip", "npm", "apt"];
+const INSTALLED: [&str; 8] = ["git", "curl", "wget", "python", "pip", "npm", "apt", "go"];
 
 #[test]
 fn clients_that_ask_the_proxy_are_told_from_those_that_do_not() {
@@ -111,6 +111,19 @@ fn a_proxy_that_a_client_cannot_reach_is_told() {
     let ran =
         Ran::of(doctor.env("http_proxy", "http://127.0.0.1:9").env("https_proxy", "http://127.0.0.1:9"));
     for client in ["git", "curl", "wget", "python"] {
+        let line = line(&ran, client);
+        assert!(line.starts_with("WRONG") && line.contains("its proxy cannot be reached"), "{ran:?}");
+    }
+}
+
+#[test]
+fn a_proxy_that_a_client_does_not_know_is_not_taken_for_none() {
+    let scene = Scene::new();
+    let mut doctor = scene.doctor(&["--clients"]);
+    let misspelt = "http://egresd.test:3128";
+    let ran = Ran::of(doctor.env("http_proxy", misspelt).env("https_proxy", misspelt));
+    // Python prints no name.
+    for client in ["git", "curl", "wget", "npm", "apt", "go"] {
         let line = line(&ran, client);
         assert!(line.starts_with("WRONG") && line.contains("its proxy cannot be reached"), "{ran:?}");
     }

@@ -116,20 +116,27 @@ fn end(child: &mut Child) {
     let _ = child.wait();
 }
 
-/// What tells that the name of the target was looked up here.
+/// What stands before a name that was looked up here, in lower case: of the target, or of a proxy that is not known.
 const LOOKED_UP: &[&str] = &[
-    "could not resolve host",
-    "unable to resolve host",
+    "could not resolve host: ",
+    "unable to resolve host address ",
+    "temporary failure resolving ",
+    "could not resolve '",
+    "enotfound ",
+    "eai_again ",
+    "unknownhostexception: ",
+    // Of Go, whatever the answer was.
+    "dial tcp: lookup ",
+];
+
+/// What tells that a name was looked up here, by clients that do not say which. Of the target it is the usual case.
+const LOOKED_UP_UNNAMED: &[&str] = &[
     "name or service not known",
     "temporary failure in name resolution",
-    "temporary failure resolving",
-    "could not resolve '",
     "no address associated",
     "nodename nor servname",
-    "enotfound",
-    "eai_again",
-    "no such host",
     "unknownhostexception",
+    "no such host",
     "server misbehaving",
 ];
 
@@ -166,7 +173,11 @@ fn way(text: &str) -> Way {
             return Way::RefusedBy(status);
         }
     }
-    if LOOKED_UP.iter().any(|mark| lower.contains(mark)) {
+    if let Some(name) = looked_up(&lower) {
+        let found = line_of(LOOKED_UP).filter(|_| name != PROBE);
+        return found.map_or(Way::Direct, Way::Unreachable);
+    }
+    if LOOKED_UP_UNNAMED.iter().any(|mark| lower.contains(mark)) {
         return Way::Direct;
     }
     match line_of(UNREACHABLE) {
@@ -175,6 +186,14 @@ fn way(text: &str) -> Way {
             text.lines().rev().find(|line| !line.trim().is_empty()).map(shown).unwrap_or_default(),
         ),
     }
+}
+
+/// The name that was looked up here, if the text says which.
+fn looked_up(text: &str) -> Option<&str> {
+    let (_, after) = LOOKED_UP.iter().find_map(|mark| text.split_once(mark))?;
+    let ends = |c: char| !c.is_ascii_alphanumeric() && !".-_".contains(c);
+    // Some quote it.
+    after.trim_start_matches(ends).split(ends).next()
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -221,6 +240,37 @@ mod tests {
             ),
             ("Caused by: java.net.UnknownHostException: egressd-doctor.invalid", Way::Direct),
             ("dial tcp: lookup egressd-doctor.invalid on 10.0.0.2:53: no such host", Way::Direct),
+            (
+                "dial tcp: lookup egressd-doctor.invalid on 127.0.0.1:53: read udp 127.0.0.1:40322->127.0.0.1:53: read: connection refused",
+                Way::Direct,
+            ),
+            (
+                "proxyconnect tcp: dial tcp: lookup proxy.corp on 10.0.0.2:53: no such host",
+                unreachable("proxyconnect tcp: dial tcp: lookup proxy.corp on 10.0.0.2:53: no such host"),
+            ),
+            (
+                "proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused",
+                unreachable("proxyconnect tcp: dial tcp 10.0.0.9:3128: connect: connection refused"),
+            ),
+            (
+                "npm ERR! request to https://egressd-doctor.invalid/x failed, reason: getaddrinfo ENOTFOUND proxy.corp",
+                unreachable(
+                    "npm ERR! request to https://egressd-doctor.invalid/x failed, reason: getaddrinfo ENOTFOUND proxy.corp",
+                ),
+            ),
+            (
+                "java.net.UnknownHostException: proxy.corp",
+                unreachable("java.net.UnknownHostException: proxy.corp"),
+            ),
+            ("Err: Temporary failure resolving 'egressd-doctor.invalid'", Way::Direct),
+            (
+                "Err: Temporary failure resolving 'proxy.corp'",
+                unreachable("Err: Temporary failure resolving 'proxy.corp'"),
+            ),
+            (
+                "wget: unable to resolve host address ‘proxy.corp’",
+                unreachable("wget: unable to resolve host address ‘proxy.corp’"),
+            ),
             (
                 "curl: (7) Failed to connect to proxy.corp port 3128",
                 unreachable("curl: (7) Failed to connect to proxy.corp port 3128"),
