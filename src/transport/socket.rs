@@ -29,9 +29,9 @@ pub const NOTSENT: usize = 128 * 1024;
 /// The same where bulk flows, which empties the largest pipe at once. With [`NOTSENT`] a GiB costs a quarter more, because a pipe is
 /// emptied in pieces.
 pub const NOTSENT_IN_BULK: usize = 1024 * 1024;
-/// The same where only a few connections flow. A socket counts as writable while it has less than half of this, and one that is written
-/// a full pipe at a time then never stops to be: each time that it did, and was again, a worker would be woken for nothing. With this a
-/// GiB costs what it costs without a bound, and with [`NOTSENT_IN_BULK`] a fifth more, where proxy, client and target share a processor.
+/// The same where only a few connections flow. A socket is writable while less than half of this waits in it, so one that is written one
+/// full pipe at a time stays writable. With less, it stops and starts again, and each time a worker is woken for nothing: where proxy,
+/// client and target share a processor, a GiB costs a fifth more with [`NOTSENT_IN_BULK`]. With this it costs what it costs without a bound.
 pub const NOTSENT_OF_FEW: usize = 4 * 1024 * 1024;
 
 /// What may wait in a socket for a receiver of bulk: one byte, because ten thousand tunnels keep it.

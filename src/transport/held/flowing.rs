@@ -21,7 +21,7 @@ use crate::transport::turns::{FLOWING, Turn};
 /// With as much for each, the kernel chooses, which no socket option can bring it back to: with net.core.rmem_max as it is by default,
 /// the next smaller size would be a tenth of this.
 const ENOUGH: usize = 4 * 1024 * 1024;
-/// What few connections have in their sockets beyond [`ENOUGH`] is at most one part in so many of what connections may hold.
+/// What waits unsent for few connections is at most one part in so many of what connections may hold.
 const PARTS_OF_FEW: usize = 8;
 /// More than so many take turns.
 const CROWD: usize = 8;
@@ -142,9 +142,9 @@ impl HeldBytes {
         if share >= ENOUGH { ENOUGH } else { (1 << share.max(1).ilog2()).max(LEAST) }
     }
 
-    /// Whether so few flow that each has a worker for itself.
+    /// Whether so few flow that each has a worker for itself, and none takes turns.
     pub fn has_few_flows(&self) -> bool {
-        self.flows.all() <= FLOWING.at_once()
+        self.flows.all() <= FLOWING.at_once().min(CROWD)
     }
 
     /// Whether so many flow that a worker has several of them to serve at any time.
@@ -160,7 +160,8 @@ impl Holder {
         if budget.share_of_flowing(self.shares_with()) < ENOUGH {
             return None;
         }
-        let has_room = budget.for_connections() / NOTSENT_OF_FEW >= PARTS_OF_FEW * FLOWING.at_once();
+        let most = FLOWING.at_once().min(CROWD) * NOTSENT_OF_FEW;
+        let has_room = budget.for_connections() / PARTS_OF_FEW >= most && !budget.is_short();
         Some(if has_room && budget.has_few_flows() { Unsent::OfFew } else { Unsent::InBulk })
     }
 }
@@ -170,6 +171,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
+    use crate::transport::held::Kind;
 
     fn connection(budget: &Arc<HeldBytes>, client: u8) -> Arc<Holder> {
         let holder = budget.enter();
@@ -199,18 +201,23 @@ mod tests {
 
     #[test]
     fn few_may_have_more_unsent_where_that_is_a_small_part() {
-        let least = PARTS_OF_FEW * FLOWING.at_once() * NOTSENT_OF_FEW;
+        let few = FLOWING.at_once().min(CROWD);
+        let least = PARTS_OF_FEW * few * NOTSENT_OF_FEW;
         let large = (1..).map(|mib| HeldBytes::new(mib << 20)).find(|of| of.for_connections() >= least);
         let large = large.expect("some limit is large enough");
         let small = HeldBytes::new(large.limit() - (1 << 20));
         let unsent = |budget: &Arc<HeldBytes>| connection(budget, 1).may_wait_unsent();
         assert_eq!((unsent(&large), unsent(&small)), (Some(Unsent::OfFew), Some(Unsent::InBulk)));
         let of = connection(&large, 1);
-        let mut flowing: Vec<Flowing> =
-            (0..FLOWING.at_once()).map(|_| Flowing::new(&of, Told::default())).collect();
+        let mut flowing: Vec<Flowing> = (0..few).map(|_| Flowing::new(&of, Told::default())).collect();
         assert_eq!(unsent(&large), Some(Unsent::OfFew));
         flowing.push(Flowing::new(&of, Told::default()));
         assert_eq!(unsent(&large), Some(Unsent::InBulk));
+        // Or it is short of memory.
+        flowing.clear();
+        assert_eq!(unsent(&large), Some(Unsent::OfFew));
+        large.charge(Kind::Log, large.limit());
+        assert_ne!(unsent(&large), Some(Unsent::OfFew));
     }
 
     #[test]

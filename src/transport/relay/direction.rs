@@ -26,7 +26,7 @@ const RECORD: usize = 18 * 1024;
 /// Most bytes in one turn.
 pub(super) const TURN: usize = 1024 * 1024;
 /// The same through a pipe where there is no quota of CPU. The end of a turn wakes another worker, which costs as much as to move half a
-/// MiB: it has to look whether there is something to do.
+/// MiB: that worker has to look whether there is something to do.
 pub(super) const LONG_TURN: usize = 2 * TURN;
 /// The same where each tunnel that flows has a worker for itself.
 pub(super) const LONGEST_TURN: usize = 4 * TURN;
@@ -263,6 +263,9 @@ impl<'a> Direction<'a> {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.filter(|_| may.take_pipe).and_then(Pool::lease);
         }
+        if self.loose.is_some() && may.unsent.is_none_or(|unsent| unsent == Unsent::InBulk) {
+            self.tighten(may.unsent, to);
+        }
         if let Some(unsent) = may.unsent.filter(|_| self.pipe.is_some() && self.delivered >= LOOSE_AFTER)
             && self.loose != Some(unsent)
         {
@@ -304,6 +307,15 @@ impl<'a> Direction<'a> {
             Poll::Ready(Err(_)) => {}
         }
         read
+    }
+
+    /// The receiver is one of few no more, or memory is short: before more is read, its socket takes no more than that of any other.
+    fn tighten(&mut self, unsent: Option<Unsent>, to: &mut impl End) {
+        if self.loose == Some(Unsent::OfFew) {
+            let _ = to.bare().map(|socket| bound_unsent_to(socket, Unsent::InBulk));
+        }
+        // Where its share is smaller than bulk needs, the next look tells the socket.
+        self.loose = unsent;
     }
 
     /// Fills the empty pipe, with `want` bytes at most.

@@ -57,11 +57,11 @@ impl Holding {
         let budget = self.holder.budget();
         let unsent = self.holder.may_wait_unsent();
         let take_pipe = unsent.is_some() && !budget.is_short();
-        let move_bytes = match (budget.has_few_flows(), has_quota(), budget.is_crowded()) {
-            (true, ..) => LONGEST_TURN,
-            (_, false, _) => LONG_TURN,
-            (_, true, false) => TURN,
-            (_, true, true) => SHORT_TURN,
+        let move_bytes = match has_quota() {
+            _ if budget.has_few_flows() => LONGEST_TURN,
+            false => LONG_TURN,
+            true if budget.is_crowded() => SHORT_TURN,
+            true => TURN,
         };
         May { take_pipe, unsent, move_bytes }
     }
