@@ -212,8 +212,9 @@ impl Server {
             .zip(config.listeners.iter().enumerate())
             .map(|(socket, (index, settings))| (socket, Arc::new(Listener::new(index, settings, &metrics))))
             .collect();
-        let passwords =
-            if quota.is_some() { PasswordLimits::under_quota() } else { PasswordLimits::default() };
+        // One thread can use so small a quota up.
+        let is_little = quota.is_some_and(|(quota, period)| quota < period * 2);
+        let passwords = if is_little { PasswordLimits::under_quota() } else { PasswordLimits::default() };
         let passwords = PasswordVerifier::start(passwords).map_err(StartError::Passwords)?;
         let shared = Arc::new(Shared {
             current: Current::new(config, now),

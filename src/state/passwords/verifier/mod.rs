@@ -26,6 +26,8 @@ const NICENESS: i32 = 10;
 const MAX_REST: Duration = Duration::from_secs(2);
 /// How long a client that sent a wrong password waits behind the others.
 const SUSPECT_FOR: Duration = Duration::from_secs(60);
+/// How often it is looked whether one that waits is one of them still.
+const LOOK: Duration = Duration::from_secs(1);
 /// How many such clients are remembered; later ones count as new.
 const SUSPECTS: usize = 4096;
 
@@ -44,8 +46,8 @@ pub struct PasswordLimits {
     pub wrong: usize,
     /// And for how long.
     pub wrong_for: Duration,
-    /// So many times as long as a wrong password took, clients that sent one wait for their next. While a hash is computed that uses up
-    /// a quota of CPU, nobody else is served: they must have most of the time.
+    /// After a wrong password, clients that sent one wait so many times as long as it took. While a hash uses up a quota of CPU, nobody
+    /// else is served: the others must have most of the time.
     pub suspects_wait: u32,
 }
 
@@ -129,6 +131,8 @@ struct QueueState {
 struct Job {
     tag: Tag,
     client: IpAddr,
+    /// A client whose last password was not wrong waits for the same pair.
+    is_trusted: bool,
     users: Arc<Users>,
     credentials: Credentials,
 }
@@ -248,6 +252,12 @@ impl Shared {
         if let Some(waiting) = state.waiting.get_mut(&tag) {
             waiting.retain(|sender| !sender.is_closed());
             waiting.push(sender);
+            if !state.is_suspect(client, now)
+                && let Some(job) = state.queue.iter_mut().find(|job| job.tag == tag)
+            {
+                job.is_trusted = true;
+                self.work.notify_one();
+            }
             return CheckAnswer::Later(receiver);
         }
         // Pairs whose clients have left take no place.
@@ -264,6 +274,7 @@ impl Shared {
         state.queue.push_back(Job {
             tag,
             client,
+            is_trusted: false,
             users: Arc::clone(users),
             credentials: credentials.clone(),
         });
@@ -303,10 +314,11 @@ impl Shared {
             let now = Instant::now();
             let rest = state.rests_until.saturating_duration_since(now);
             let of_suspects = rest.max(state.suspects_wait_until.saturating_duration_since(now));
-            if let Some(job) = state.take(rest, of_suspects) {
+            if let Some(job) = state.take(now, rest, of_suspects) {
                 return Some(job);
             }
-            let pause = if state.first(now).is_some() { rest } else { of_suspects };
+            // Who waits is no suspect any more after a while.
+            let pause = if state.first(now).is_some() { rest } else { of_suspects.min(LOOK) };
             state = if state.queue.is_empty() {
                 self.work.wait(state).unwrap_or_else(PoisonError::into_inner)
             } else {
@@ -378,8 +390,8 @@ impl QueueState {
     /// The next pair, while `rest` is still owed, and `of_suspects` by clients with a recent wrong password. One without comes first, and
     /// need not wait for the rest: a client that guesses must not keep the others out. It waits only if too much rest is owed, which
     /// takes many clients that guess.
-    fn take(&mut self, rest: Duration, of_suspects: Duration) -> Option<Job> {
-        let place = match self.first(Instant::now()) {
+    fn take(&mut self, now: Instant, rest: Duration, of_suspects: Duration) -> Option<Job> {
+        let place = match self.first(now) {
             Some(place) if rest < MAX_REST => place,
             None if of_suspects.is_zero() => 0,
             _ => return None,
@@ -389,7 +401,12 @@ impl QueueState {
 
     /// The first pair of a client without a recent wrong password.
     fn first(&self, now: Instant) -> Option<usize> {
-        self.queue.iter().position(|job| !self.is_suspect(job.client, now))
+        self.queue.iter().position(|job| !self.is_of_suspects(job, now))
+    }
+
+    /// Whether only clients with a recent wrong password wait for it.
+    fn is_of_suspects(&self, job: &Job, now: Instant) -> bool {
+        !job.is_trusted && self.is_suspect(job.client, now)
     }
 
     /// Whether this client recently sent a wrong password.
@@ -403,7 +420,7 @@ impl QueueState {
         if self.is_suspect(client, now) {
             return false;
         }
-        let Some(place) = self.queue.iter().rposition(|job| self.is_suspect(job.client, now)) else {
+        let Some(place) = self.queue.iter().rposition(|job| self.is_of_suspects(job, now)) else {
             return false;
         };
         let Some(job) = self.queue.remove(place) else { return false };

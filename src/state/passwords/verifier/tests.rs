@@ -237,31 +237,28 @@ fn it_rests_after_a_wrong_password_and_not_after_a_right_one() {
 }
 
 #[test]
-fn under_a_quota_who_was_wrong_leaves_most_of_the_time_to_others() {
+fn under_a_quota_who_was_wrong_waits_seven_times_as_long_as_it_took() {
     let verifier = PasswordVerifier::new(PasswordLimits::under_quota()).unwrap();
     let users = users();
-    let guess = |number: u32| {
-        let guess = later(ask(&verifier, &users, 1, ("user", &format!("guess {number}"))));
-        let (begun, ready) = (Instant::now(), verifier.shared.lock().suspects_wait_until);
-        assert!(verifier.shared.verify_next(&mut Scratch::default()));
-        drop(guess);
-        (begun, ready, Instant::now())
-    };
-    guess(0);
-    for number in 1..4 {
-        let (begun, ready, ended) = guess(number);
-        assert!(ended >= ready);
-        let waits = verifier.shared.lock().suspects_wait_until.saturating_duration_since(ended);
-        let took = ended - begun.max(ready);
-        assert!(waits <= took * 7, "no longer than that: {waits:?} {took:?}");
+    let _guess = later(ask(&verifier, &users, 1, ("user", "guess")));
+    let take = |of_suspects| verifier.shared.lock().take(Instant::now(), Duration::ZERO, of_suspects);
+    let job = take(Duration::ZERO).unwrap();
+    for (took, waits) in [(100, 700), (5000, 14_000)] {
+        let before = Instant::now();
+        verifier.shared.answer(&job, Ok(PasswordCheck::Wrong), Duration::from_millis(took));
+        let until = verifier.shared.lock().suspects_wait_until;
+        let waits = Duration::from_millis(waits);
+        assert!((before + waits..=Instant::now() + waits).contains(&until));
     }
-    // Others do not wait for it.
-    verifier.shared.lock().suspects_wait_until = Instant::now() + SUSPECT_FOR;
-    let right = later(ask(&verifier, &users, 2, ("user", "right")));
-    assert!(verifier.shared.verify_next(&mut Scratch::default()));
-    assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
-    let _guess = later(ask(&verifier, &users, 1, ("user", "again")));
-    assert!(verifier.shared.lock().take(Duration::ZERO, Duration::from_secs(1)).is_none());
+    // It waits, and others do not.
+    let _again = later(ask(&verifier, &users, 1, ("user", "again")));
+    assert!(take(Duration::from_millis(1)).is_none());
+    let _other = later(ask(&verifier, &users, 2, ("user", "right")));
+    assert_eq!(take(Duration::from_secs(14)).unwrap().client, client(2));
+    assert!(take(Duration::from_millis(1)).is_none());
+    // Nor does one that has the same pair.
+    let _same = later(ask(&verifier, &users, 3, ("user", "again")));
+    assert_eq!(take(Duration::from_secs(14)).unwrap().client, client(1));
 }
 
 #[test]
@@ -278,7 +275,7 @@ fn whoever_was_not_wrong_comes_first_and_does_not_wait_for_the_rest() {
     assert_eq!(right.blocking_recv().unwrap(), Ok(PasswordCheck::Right));
     assert_eq!(verifier.verifications(), 2, "the guesses still wait");
 
-    let take = |owed| verifier.shared.lock().take(owed, owed).map(|job| job.client);
+    let take = |owed| verifier.shared.lock().take(Instant::now(), owed, owed).map(|job| job.client);
     let _new = later(ask(&verifier, &users, 3, ("user", "new")));
     assert_eq!(take(MAX_REST), None, "too much is owed for anybody");
     assert_eq!(take(MAX_REST / 2), Some(client(3)));
