@@ -31,7 +31,10 @@ pub(crate) fn go(source: &Path, home: &Path) -> String {
 /// The release of Go: 19 for Go 1.19.
 pub(crate) fn go_release(home: &Path) -> u32 {
     let version = Ran::ok(tool("go", home).args(["env", "GOVERSION"]).env("GOTOOLCHAIN", "local"));
-    let release = version.trim().strip_prefix("go1.").and_then(|rest| rest.split('.').next()?.parse().ok());
+    // Also of `go1.23rc1` and `devel go1.25-1234567`.
+    let release = version
+        .rsplit_once("go1.")
+        .and_then(|(_, rest)| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
     release.unwrap_or_else(|| panic!("{version}"))
 }
 

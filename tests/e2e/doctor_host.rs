@@ -123,7 +123,7 @@ fn a_proxy_that_a_client_does_not_know_is_not_taken_for_none() {
     let misspelt = "http://egresd.test:3128";
     let ran = Ran::of(doctor.env("http_proxy", misspelt).env("https_proxy", misspelt));
     // Python prints no name.
-    for client in ["git", "curl", "wget", "npm", "apt", "go"] {
+    for client in ["git", "curl", "wget", "pip", "npm", "apt", "go"] {
         let line = line(&ran, client);
         assert!(line.starts_with("WRONG") && line.contains("its proxy cannot be reached"), "{ran:?}");
     }

@@ -223,6 +223,7 @@ fn python_goes_by_socks() {
     let scene = Scene::new(", basic_auth: {users_file: users}", &[&format!("tcp://{}", echo.address())]);
     let at = scene.proxy.address();
     let ask = |host: &str, port: u16| {
+        // Debian's, which has python3-socks.
         let mut python = tool("/usr/bin/python3", scene.user.home());
         python.args(["-c", source, &at.ip().to_string(), &at.port().to_string(), host, &port.to_string()]);
         Ran::of(&mut python)

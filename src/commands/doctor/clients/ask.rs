@@ -122,6 +122,7 @@ const LOOKED_UP: &[&str] = &[
     "unable to resolve host address ",
     "temporary failure resolving ",
     "could not resolve '",
+    "failed to resolve '",
     "enotfound ",
     "eai_again ",
     "unknownhostexception: ",
@@ -173,9 +174,12 @@ fn way(text: &str) -> Way {
             return Way::RefusedBy(status);
         }
     }
-    if let Some(name) = looked_up(&lower) {
-        let found = line_of(LOOKED_UP).filter(|_| name != PROBE);
-        return found.map_or(Way::Direct, Way::Unreachable);
+    // A tunnel that the proxy refused has its status in the same line.
+    if let Some(line) = line_of(&["cannot connect to proxy"]) {
+        return Way::Unreachable(line);
+    }
+    if let Some((line, name)) = text.lines().find_map(|line| Some((line, looked_up(line)?))) {
+        return if name == PROBE { Way::Direct } else { Way::Unreachable(shown(line)) };
     }
     if LOOKED_UP_UNNAMED.iter().any(|mark| lower.contains(mark)) {
         return Way::Direct;
@@ -188,12 +192,14 @@ fn way(text: &str) -> Way {
     }
 }
 
-/// The name that was looked up here, if the text says which.
-fn looked_up(text: &str) -> Option<&str> {
-    let (_, after) = LOOKED_UP.iter().find_map(|mark| text.split_once(mark))?;
+/// The name that was looked up here, in lower case, if the line says which.
+fn looked_up(line: &str) -> Option<String> {
+    let line = line.to_ascii_lowercase();
+    let (_, after) = LOOKED_UP.iter().find_map(|mark| line.split_once(mark))?;
     let ends = |c: char| !c.is_ascii_alphanumeric() && !".-_".contains(c);
     // Some quote it.
-    after.trim_start_matches(ends).split(ends).next()
+    let name = after.trim_start_matches(ends).split(ends).next()?.trim_end_matches('.');
+    (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn words(text: &str) -> impl Iterator<Item = &str> {
@@ -261,6 +267,18 @@ mod tests {
             (
                 "java.net.UnknownHostException: proxy.corp",
                 unreachable("java.net.UnknownHostException: proxy.corp"),
+            ),
+            ("getaddrinfo ENOTFOUND egressd-doctor.invalid.", Way::Direct),
+            ("NameResolutionError: Failed to resolve 'egressd-doctor.invalid'", Way::Direct),
+            (
+                "ProxyError('Cannot connect to proxy.', NewConnectionError('[Errno -2] Name or service not known'))",
+                unreachable(
+                    "ProxyError('Cannot connect to proxy.', NewConnectionError('[Errno -2] Name or service not known'))",
+                ),
+            ),
+            (
+                "ProxyError('Cannot connect to proxy.', OSError('Tunnel connection failed: 403 egressd: host_not_allowed'))",
+                Way::Refused("host_not_allowed"),
             ),
             ("Err: Temporary failure resolving 'egressd-doctor.invalid'", Way::Direct),
             (
