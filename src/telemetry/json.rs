@@ -1,6 +1,6 @@
 //! One JSON object on one line, in printable ASCII only, with every value escaped and of bounded length.
 //!
-//! Everything outside U+0020…U+007E is written as `\uXXXX`: C0, DEL, C1, bidirectional controls, line separators,
+//! Everything outside U+0020…U+007E is written as `\u` and four digits: C0, DEL, C1, bidirectional controls, line separators,
 //! invisible and look-alike characters alike. So nothing that a client sends can end the line, move a terminal's
 //! cursor or look like something else, and this needs no Unicode table to be kept up to date; a JSON reader gets the
 //! same characters back. Bytes that are not UTF-8 are shown as the text `\xNN`. Not here: which fields there are

@@ -124,6 +124,11 @@ impl Drop for Flowing {
     }
 }
 
+/// So many at most are few: each has a worker for itself, and none takes turns.
+fn few() -> usize {
+    FLOWING.at_once().min(CROWD)
+}
+
 impl HeldBytes {
     /// The part of what connections may hold that those share whose bytes flow.
     const FLOWING: (usize, usize) = (1, 2);
@@ -142,9 +147,9 @@ impl HeldBytes {
         if share >= ENOUGH { ENOUGH } else { (1 << share.max(1).ilog2()).max(LEAST) }
     }
 
-    /// Whether so few flow that each has a worker for itself, and none takes turns.
+    /// Whether those that flow are [`few`].
     pub fn has_few_flows(&self) -> bool {
-        self.flows.all() <= FLOWING.at_once().min(CROWD)
+        self.flows.all() <= few()
     }
 
     /// Whether so many flow that a worker has several of them to serve at any time.
@@ -160,8 +165,8 @@ impl Holder {
         if budget.share_of_flowing(self.shares_with()) < ENOUGH {
             return None;
         }
-        let most = FLOWING.at_once().min(CROWD) * NOTSENT_OF_FEW;
-        let has_room = budget.for_connections() / PARTS_OF_FEW >= most && !budget.is_short();
+        let has_room =
+            budget.for_connections() / PARTS_OF_FEW >= few() * NOTSENT_OF_FEW && !budget.is_short();
         Some(if has_room && budget.has_few_flows() { Unsent::OfFew } else { Unsent::InBulk })
     }
 }
@@ -201,15 +206,14 @@ mod tests {
 
     #[test]
     fn few_may_have_more_unsent_where_that_is_a_small_part() {
-        let few = FLOWING.at_once().min(CROWD);
-        let least = PARTS_OF_FEW * few * NOTSENT_OF_FEW;
+        let least = PARTS_OF_FEW * few() * NOTSENT_OF_FEW;
         let large = (1..).map(|mib| HeldBytes::new(mib << 20)).find(|of| of.for_connections() >= least);
         let large = large.expect("some limit is large enough");
         let small = HeldBytes::new(large.limit() - (1 << 20));
         let unsent = |budget: &Arc<HeldBytes>| connection(budget, 1).may_wait_unsent();
         assert_eq!((unsent(&large), unsent(&small)), (Some(Unsent::OfFew), Some(Unsent::InBulk)));
         let of = connection(&large, 1);
-        let mut flowing: Vec<Flowing> = (0..few).map(|_| Flowing::new(&of, Told::default())).collect();
+        let mut flowing: Vec<Flowing> = (0..few()).map(|_| Flowing::new(&of, Told::default())).collect();
         assert_eq!(unsent(&large), Some(Unsent::OfFew));
         flowing.push(Flowing::new(&of, Told::default()));
         assert_eq!(unsent(&large), Some(Unsent::InBulk));

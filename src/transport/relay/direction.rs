@@ -263,7 +263,7 @@ impl<'a> Direction<'a> {
             ready!(socket.poll_read_ready(cx)).map_err(Fault::Read)?;
             self.pipe = self.pool.filter(|_| may.take_pipe).and_then(Pool::lease);
         }
-        if self.loose.is_some() && may.unsent.is_none_or(|unsent| unsent == Unsent::InBulk) {
+        if self.loose.is_some() && may.unsent != Some(Unsent::OfFew) {
             self.tighten(may.unsent, to);
         }
         if let Some(unsent) = may.unsent.filter(|_| self.pipe.is_some() && self.delivered >= LOOSE_AFTER)

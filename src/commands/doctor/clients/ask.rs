@@ -150,7 +150,6 @@ const UNREACHABLE: &[&str] = &[
     "couldn't connect",
     "no route to host",
     "network is unreachable",
-    "resolve proxy",
 ];
 
 /// The reason of egressd, else the status of a proxy, else the cause of an error.
